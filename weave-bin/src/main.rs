@@ -1,0 +1,2 @@
+//! The weave binary.
+fn main() {}
