@@ -1,1 +1,17 @@
-//! weave-npc.
+//! Kubernetes NetworkPolicy as a library.
+//!
+//! The crate turns policies, pods and namespaces into decisions and rules, without doing any I/O.
+//! Its first part is the vocabulary every other part is written in: [`Labels`] and [`Selector`].
+//!
+//! # What this crate does not do
+//!
+//! It opens no socket, reads no clock and pulls in no Kubernetes client. Objects come in as plain
+//! values.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod labels;
+mod selector;
+
+pub use labels::Labels;
+pub use selector::{ParseSelectorError, Requirement, Selector};
