@@ -1,0 +1,110 @@
+//! The command line: which of the program's many roles was asked for.
+//!
+//! The name the program is called by decides first, then the first word. A name chosen by the
+//! container runtime (`weave-net`, `weave-ipam`) plays that role only without arguments, as the
+//! runtime starts it.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// A part the program can play.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// CNI interface plugin.
+    Net,
+    /// CNI address plugin.
+    Ipam,
+    /// The daemon, with its flags and peers.
+    Daemon(Vec<String>),
+    /// Hosts as network namespaces, with the lab's own words.
+    Lab(Vec<String>),
+    /// An operator's command, with its words.
+    Cli(Vec<String>),
+}
+
+impl Role {
+    /// The role that a program called `name` with `words` plays.
+    pub fn choose(name: &str, mut words: Vec<String>) -> Self {
+        let base = name.rsplit('/').next().unwrap_or(name);
+        if base.ends_with("weaver") {
+            return Self::Daemon(words);
+        }
+        if words.is_empty() {
+            if base.ends_with("weave-net") {
+                return Self::Net;
+            }
+            if base.ends_with("weave-ipam") {
+                return Self::Ipam;
+            }
+        }
+        if words.first().is_some_and(|word| word == "--local") {
+            words.remove(0);
+        }
+        match words.first().map(String::as_str) {
+            Some("weaver") => Self::Daemon(words.split_off(1)),
+            Some("weave-net") => Self::Net,
+            Some("weave-ipam") => Self::Ipam,
+            Some("lab") => Self::Lab(words.split_off(1)),
+            _ => Self::Cli(words),
+        }
+    }
+}
+
+/// Plays the role that `arguments`, the whole command line, ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut words = Vec::new();
+    for argument in arguments {
+        match argument.into_string() {
+            Ok(word) => words.push(word),
+            Err(raw) => {
+                eprintln!("argument {raw:?} is not UTF-8");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let name = if words.is_empty() { String::new() } else { words.remove(0) };
+    eprintln!("{:?} is not part of this build", Role::choose(&name, words));
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(line: &str) -> Role {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let name = words.next().unwrap();
+        Role::choose(&name, words.collect())
+    }
+
+    #[test]
+    fn the_name_decides_first() {
+        assert_eq!(role("/opt/cni/bin/weave-net"), Role::Net);
+        assert_eq!(role("/opt/cni/bin/weave-ipam"), Role::Ipam);
+        assert_eq!(role("weaver --port 1"), Role::Daemon(vec!["--port".into(), "1".into()]));
+    }
+
+    #[test]
+    fn a_plugin_name_with_arguments_is_the_command_line() {
+        assert_eq!(role("weave-net status"), Role::Cli(vec!["status".into()]));
+    }
+
+    #[test]
+    fn else_the_first_word_decides() {
+        assert_eq!(role("weave weave-net"), Role::Net);
+        assert_eq!(role("weave weave-ipam"), Role::Ipam);
+        assert_eq!(role("weave weaver x"), Role::Daemon(vec!["x".into()]));
+        assert_eq!(role("weave lab run"), Role::Lab(vec!["run".into()]));
+        assert_eq!(role("weave"), Role::Cli(vec![]));
+    }
+
+    #[test]
+    fn local_is_ignored_as_first_word_only() {
+        assert_eq!(role("weave --local status"), Role::Cli(vec!["status".into()]));
+        assert_eq!(
+            role("weave status --local"),
+            Role::Cli(vec!["status".into(), "--local".into()])
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! One program, many names: the Weave daemon, its CNI plugins, its command line and its lab.
+//!
+//! This crate composes `weave-mesh`, `weave-ipam` and `weave-datapath` into a running host. It
+//! holds no protocol of its own: the libraries decide, this crate reads sockets, clocks, files and
+//! the command line for them.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod http;
