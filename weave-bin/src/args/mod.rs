@@ -63,7 +63,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
     }
-    let name = if words.is_empty() { String::new() } else { words.remove(0) };
+    let name = if words.is_empty() {
+        String::new()
+    } else {
+        words.remove(0)
+    };
     eprintln!("{:?} is not part of this build", Role::choose(&name, words));
     ExitCode::FAILURE
 }
@@ -82,7 +86,10 @@ mod tests {
     fn the_name_decides_first() {
         assert_eq!(role("/opt/cni/bin/weave-net"), Role::Net);
         assert_eq!(role("/opt/cni/bin/weave-ipam"), Role::Ipam);
-        assert_eq!(role("weaver --port 1"), Role::Daemon(vec!["--port".into(), "1".into()]));
+        assert_eq!(
+            role("weaver --port 1"),
+            Role::Daemon(vec!["--port".into(), "1".into()])
+        );
     }
 
     #[test]
@@ -101,7 +108,10 @@ mod tests {
 
     #[test]
     fn local_is_ignored_as_first_word_only() {
-        assert_eq!(role("weave --local status"), Role::Cli(vec!["status".into()]));
+        assert_eq!(
+            role("weave --local status"),
+            Role::Cli(vec!["status".into()])
+        );
         assert_eq!(
             role("weave status --local"),
             Role::Cli(vec!["status".into(), "--local".into()])

@@ -33,7 +33,10 @@ impl Client {
     /// Requests wait for an answer without limit until [`Client::with_limit`] sets one;
     /// connecting is always limited to three seconds.
     pub fn new(address: &str) -> Self {
-        Self { address: Address::parse(address), limit: None }
+        Self {
+            address: Address::parse(address),
+            limit: None,
+        }
     }
 
     /// A client of the daemon named by `WEAVE_HTTP_ADDR`, or of the default address.
@@ -83,7 +86,8 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn post_form(&self, path: &str, pairs: &[(&str, &str)]) -> Result<Response, Error> {
-        self.send(Method::POST, path, Payload::Form(encode_form(pairs))).await
+        self.send(Method::POST, path, Payload::Form(encode_form(pairs)))
+            .await
     }
 
     /// `PUT path` with an empty body.
@@ -109,12 +113,18 @@ impl Client {
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::Timeout { address: self.address(), limit }),
+            Err(_) => Err(Error::Timeout {
+                address: self.address(),
+                limit,
+            }),
         }
     }
 
     async fn exchange(&self, method: Method, path: &str, load: Payload) -> Result<Response, Error> {
-        let unreachable = |reason: String| Error::Unreachable { address: self.address(), reason };
+        let unreachable = |reason: String| Error::Unreachable {
+            address: self.address(),
+            reason,
+        };
         let connect = async {
             match &self.address {
                 Address::Tcp(text) => TcpStream::connect(text).await.map(Stream::Tcp),
@@ -136,20 +146,28 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let broken = |reason: String| Error::Broken { address: self.address(), reason };
+        let broken = |reason: String| Error::Broken {
+            address: self.address(),
+            reason,
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broken(error.to_string()))?;
         let exchange = async {
-            let answer =
-                sender.send_request(request).await.map_err(|error| broken(error.to_string()))?;
+            let answer = sender
+                .send_request(request)
+                .await
+                .map_err(|error| broken(error.to_string()))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), BODY_LIMIT)
                 .collect()
                 .await
                 .map_err(|error| broken(error.to_string()))?
                 .to_bytes();
-            Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
+            Ok(Response {
+                status,
+                body: String::from_utf8_lossy(&body).into_owned(),
+            })
         };
         tokio::pin!(exchange);
         tokio::pin!(connection);
@@ -249,7 +267,10 @@ impl Address {
         if text.starts_with('/') {
             return Self::Unix(PathBuf::from(text));
         }
-        let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let text = text
+            .strip_prefix("http://")
+            .unwrap_or(text)
+            .trim_end_matches('/');
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
             _ => (text, ""),
@@ -297,7 +318,10 @@ impl Payload {
         path: &str,
         host: &str,
     ) -> Result<Request<Full<Bytes>>, Error> {
-        let mut builder = Request::builder().method(method).uri(path).header(HOST, host);
+        let mut builder = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, host);
         let body = match self {
             Self::None => Bytes::new(),
             Self::AcceptJson => {
@@ -311,7 +335,10 @@ impl Payload {
         };
         builder
             .body(Full::new(body))
-            .map_err(|error| Error::Request { path: path.to_owned(), reason: error.to_string() })
+            .map_err(|error| Error::Request {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })
     }
 }
 

@@ -4,7 +4,10 @@ use tokio::net::{TcpListener, UnixListener};
 use super::*;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 async fn answer_once<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: &str) -> String {
@@ -43,14 +46,21 @@ fn a_request_carries_path_and_form_and_returns_status_and_body() {
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let server = async {
             let (stream, _) = listener.accept().await.unwrap();
-            answer_once(stream, "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\nno.\n").await
+            answer_once(
+                stream,
+                "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\nno.\n",
+            )
+            .await
         };
 
         let form = [("peer", "a b"), ("replace", "true")];
         let (answer, seen) = tokio::join!(client.post_form("/connect", &form), server);
 
         let answer = answer.unwrap();
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (400, "no.\n"));
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.as_str()),
+            (400, "no.\n")
+        );
         assert!(!answer.is_success());
         assert!(seen.starts_with("POST /connect HTTP/1.1\r\n"), "{seen}");
         assert!(seen.contains("content-length: 23"), "{seen}");

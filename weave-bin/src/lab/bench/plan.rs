@@ -1,0 +1,164 @@
+//! What is measured, over which paths, and in which order.
+//!
+//! Invariant: in every round each measurement visits every path once, the visits to different paths
+//! lie next to each other, and over six rounds every order of the three paths occurs once. A drift
+//! of the machine, or a path that leaves it warm for the next, therefore favours none.
+
+use std::fmt;
+
+/// A way from one pod to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Path {
+    /// The overlay of the running daemons.
+    Ours,
+    /// A kernel VXLAN device on a bridge, set up by hand with static entries.
+    Vxlan,
+    /// Routing over the underlay without encapsulation.
+    Plain,
+}
+
+impl Path {
+    /// All paths, in the order of columns in reports.
+    pub const ALL: [Self; 3] = [Self::Ours, Self::Vxlan, Self::Plain];
+
+    /// The order in which round `round` (from 0) visits the paths.
+    pub fn order(round: usize) -> [Self; 3] {
+        let mut order = Self::ALL;
+        order.rotate_left(round % 3);
+        if (round / 3) % 2 == 1 {
+            order.reverse();
+        }
+        order
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "ours",
+            Self::Vxlan => "vxlan",
+            Self::Plain => "plain",
+        })
+    }
+}
+
+/// A load put on a path. One measurement may yield several [`Metric`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measurement {
+    /// Bulk data over this many TCP connections at once.
+    Tcp(usize),
+    /// Small datagrams as fast as one thread sends them.
+    Udp,
+    /// One byte there and one byte back over one TCP connection.
+    RoundTrip,
+}
+
+impl Measurement {
+    /// All measurements, in the order they run within a round.
+    pub const ALL: [Self; 4] = [Self::Tcp(1), Self::Tcp(4), Self::Udp, Self::RoundTrip];
+}
+
+impl fmt::Display for Measurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(1) => f.write_str("TCP, 1 stream"),
+            Self::Tcp(streams) => write!(f, "TCP, {streams} streams"),
+            Self::Udp => f.write_str("UDP, small packets"),
+            Self::RoundTrip => f.write_str("TCP round trips"),
+        }
+    }
+}
+
+/// A number reported for each path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Payload received over one TCP connection.
+    Tcp1,
+    /// Payload received over four TCP connections.
+    Tcp4,
+    /// Datagrams received.
+    UdpPackets,
+    /// Median time of a round trip.
+    RoundTripMedian,
+    /// 99th percentile of the time of a round trip.
+    RoundTripP99,
+}
+
+impl Metric {
+    /// All metrics, in the order of lines in reports.
+    pub const ALL: [Self; 5] =
+        [Self::Tcp1, Self::Tcp4, Self::UdpPackets, Self::RoundTripMedian, Self::RoundTripP99];
+
+    /// Name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp1 => "tcp_1_stream",
+            Self::Tcp4 => "tcp_4_streams",
+            Self::UdpPackets => "udp_packets",
+            Self::RoundTripMedian => "tcp_rr_median",
+            Self::RoundTripP99 => "tcp_rr_p99",
+        }
+    }
+
+    /// Name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Tcp1 => "TCP, 1 stream",
+            Self::Tcp4 => "TCP, 4 streams",
+            Self::UdpPackets => "UDP, 64 bytes",
+            Self::RoundTripMedian => "round trip, median",
+            Self::RoundTripP99 => "round trip, p99",
+        }
+    }
+
+    /// Unit of the reported value.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Tcp1 | Self::Tcp4 => "Gbit/s",
+            Self::UdpPackets => "packets/s",
+            Self::RoundTripMedian | Self::RoundTripP99 => "us",
+        }
+    }
+
+    /// Whether the metric is a time, where less is better.
+    pub fn is_latency(self) -> bool {
+        matches!(self, Self::RoundTripMedian | Self::RoundTripP99)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_round_visits_every_path_once() {
+        for round in 0..20 {
+            let visited: BTreeSet<Path> = Path::order(round).into_iter().collect();
+            assert_eq!(visited.len(), 3, "round {round}");
+        }
+    }
+
+    #[test]
+    fn six_rounds_see_all_six_orders() {
+        let orders: BTreeSet<[Path; 3]> = (0..6).map(Path::order).collect();
+
+        assert_eq!(orders.len(), 6);
+        assert_eq!(Path::order(6), Path::order(0));
+    }
+
+    #[test]
+    fn each_path_is_first_equally_often() {
+        let first = |path| (0..6).filter(|round| Path::order(*round)[0] == path).count();
+
+        assert_eq!(Path::ALL.map(first), [2, 2, 2]);
+    }
+
+    #[test]
+    fn names_in_json_differ() {
+        let names: BTreeSet<&str> = Metric::ALL.into_iter().map(Metric::name).collect();
+
+        assert_eq!(names.len(), Metric::ALL.len());
+    }
+}

@@ -1,0 +1,10 @@
+//! What the daemon says about itself: one model, two renderings.
+//!
+//! [`model`] is the `/report` JSON, field by field; [`text`] turns the same value into the pages
+//! that operators and scripts read. Nothing is rendered that the model does not hold, so a saved
+//! report can be shown as text later.
+
+pub mod model;
+pub mod text;
+
+pub use model::Report;
