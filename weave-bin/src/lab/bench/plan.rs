@@ -86,8 +86,13 @@ pub enum Metric {
 
 impl Metric {
     /// All metrics, in the order of lines in reports.
-    pub const ALL: [Self; 5] =
-        [Self::Tcp1, Self::Tcp4, Self::UdpPackets, Self::RoundTripMedian, Self::RoundTripP99];
+    pub const ALL: [Self; 5] = [
+        Self::Tcp1,
+        Self::Tcp4,
+        Self::UdpPackets,
+        Self::RoundTripMedian,
+        Self::RoundTripP99,
+    ];
 
     /// Name in JSON.
     pub fn name(self) -> &'static str {
@@ -150,7 +155,11 @@ mod tests {
 
     #[test]
     fn each_path_is_first_equally_often() {
-        let first = |path| (0..6).filter(|round| Path::order(*round)[0] == path).count();
+        let first = |path| {
+            (0..6)
+                .filter(|round| Path::order(*round)[0] == path)
+                .count()
+        };
 
         assert_eq!(Path::ALL.map(first), [2, 2, 2]);
     }

@@ -116,12 +116,19 @@ impl Line {
         let vxlan = paired_ratio(&runs.ours, &runs.vxlan)?;
         let plain = paired_ratio(&runs.ours, &runs.plain)?;
         let added = |theirs: &[f64]| {
-            metric.is_latency().then(|| paired_difference(&runs.ours, theirs)).flatten()
+            metric
+                .is_latency()
+                .then(|| paired_difference(&runs.ours, theirs))
+                .flatten()
         };
         Some(Self {
             name: metric.name(),
             unit: metric.unit(),
-            better: if metric.is_latency() { "lower" } else { "higher" },
+            better: if metric.is_latency() {
+                "lower"
+            } else {
+                "higher"
+            },
             ours: median(&runs.ours)?,
             vxlan: median(&runs.vxlan)?,
             plain: median(&runs.plain)?,
@@ -160,9 +167,15 @@ impl Report {
     ///
     /// `None` when a path lacks samples of a metric, or a sample that is divided by is zero.
     pub fn new(samples: Samples, conditions: Conditions) -> Option<Self> {
-        let lines = samples.runs.into_iter().map(|(metric, runs)| Line::new(metric, runs));
+        let lines = samples
+            .runs
+            .into_iter()
+            .map(|(metric, runs)| Line::new(metric, runs));
         let metrics: Vec<Line> = lines.collect::<Option<_>>()?;
-        (!metrics.is_empty()).then_some(Self { metrics, conditions })
+        (!metrics.is_empty()).then_some(Self {
+            metrics,
+            conditions,
+        })
     }
 
     /// A table for people, with a line on how to read it.
@@ -274,11 +287,23 @@ mod tests {
     fn the_table_shows_each_path_and_both_ratios() {
         let table = Report::new(samples(), conditions()).unwrap().table();
 
-        let line = table.lines().find(|line| line.starts_with("TCP, 1 stream")).unwrap();
+        let line = table
+            .lines()
+            .find(|line| line.starts_with("TCP, 1 stream"))
+            .unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(
             words[3..],
-            ["Gbit/s", "8.00", "10.00", "20.00", "0.900", "(0.85-0.90)", "0.450", "(0.42-0.45)"]
+            [
+                "Gbit/s",
+                "8.00",
+                "10.00",
+                "20.00",
+                "0.900",
+                "(0.85-0.90)",
+                "0.450",
+                "(0.43-0.45)"
+            ]
         );
         assert!(table.contains("-1.0 us"), "{table}");
         assert!(table.lines().all(|line| line.trim_end() == line), "{table}");

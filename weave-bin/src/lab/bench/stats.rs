@@ -37,7 +37,11 @@ pub fn paired_ratio(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
     if ours.len() != theirs.len() || theirs.iter().any(|sample| *sample <= 0.0) {
         return None;
     }
-    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+    let ratios: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(ours, theirs)| ours / theirs)
+        .collect();
     spread(&ratios)
 }
 
@@ -46,8 +50,11 @@ pub fn paired_difference(ours: &[f64], theirs: &[f64]) -> Option<f64> {
     if ours.len() != theirs.len() {
         return None;
     }
-    let differences: Vec<f64> =
-        ours.iter().zip(theirs).map(|(ours, theirs)| ours - theirs).collect();
+    let differences: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(ours, theirs)| ours - theirs)
+        .collect();
     median(&differences)
 }
 
@@ -109,7 +116,14 @@ mod tests {
 
     #[test]
     fn one_sample_is_its_own_spread() {
-        assert_eq!(spread(&[7.0]), Some(Spread { low: 7.0, middle: 7.0, high: 7.0 }));
+        assert_eq!(
+            spread(&[7.0]),
+            Some(Spread {
+                low: 7.0,
+                middle: 7.0,
+                high: 7.0
+            })
+        );
     }
 
     #[test]
@@ -139,7 +153,10 @@ mod tests {
 
     #[test]
     fn added_time_is_the_median_of_differences() {
-        assert_eq!(paired_difference(&[12.0, 22.0, 99.0], &[10.0, 20.0, 30.0]), Some(2.0));
+        assert_eq!(
+            paired_difference(&[12.0, 22.0, 99.0], &[10.0, 20.0, 30.0]),
+            Some(2.0)
+        );
         assert_eq!(paired_difference(&[1.0], &[1.0, 2.0]), None);
     }
 }

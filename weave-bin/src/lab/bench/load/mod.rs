@@ -63,7 +63,9 @@ impl Placement {
     /// The processor for one side of stream number `stream`, from 0.
     fn processor(&self, stream: usize, side: Side) -> Option<usize> {
         let slot = 2 * stream + usize::from(side == Side::Server);
-        self.processors.get(slot.checked_rem(self.processors.len())?).copied()
+        self.processors
+            .get(slot.checked_rem(self.processors.len())?)
+            .copied()
     }
 
     /// Binds the calling thread to its processor.
@@ -72,7 +74,9 @@ impl Placement {
     ///
     /// The processor has been taken from this process meanwhile.
     pub(crate) fn bind(&self, stream: usize, side: Side) -> io::Result<()> {
-        let Some(processor) = self.processor(stream, side) else { return Ok(()) };
+        let Some(processor) = self.processor(stream, side) else {
+            return Ok(());
+        };
         let mut set = CpuSet::new();
         set.set(processor)?;
         sched_setaffinity(Pid::from_raw(0), &set)?;
@@ -99,7 +103,10 @@ fn count_per_second(span: Span, stop: &AtomicBool, count: impl Fn() -> u64) -> i
     Ok(per_second(after - before, elapsed))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "2^53 bytes take days at any rate a host has")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "2^53 bytes take days at any rate a host has"
+)]
 fn per_second(count: u64, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }
@@ -109,15 +116,19 @@ mod tests {
     use super::*;
 
     pub(super) fn short() -> Span {
-        Span { warm_up: Duration::from_millis(20), window: Duration::from_millis(80) }
+        Span {
+            warm_up: Duration::from_millis(20),
+            window: Duration::from_millis(80),
+        }
     }
 
     #[test]
     fn the_ends_of_a_stream_are_neighbours() {
-        let placement = Placement { processors: vec![3, 5, 8, 9] };
-        let both = |stream| {
-            [Side::Client, Side::Server].map(|side| placement.processor(stream, side))
+        let placement = Placement {
+            processors: vec![3, 5, 8, 9],
         };
+        let both =
+            |stream| [Side::Client, Side::Server].map(|side| placement.processor(stream, side));
 
         assert_eq!(both(0), [Some(3), Some(5)]);
         assert_eq!(both(1), [Some(8), Some(9)]);
@@ -126,7 +137,9 @@ mod tests {
 
     #[test]
     fn one_processor_serves_both_ends() {
-        let placement = Placement { processors: vec![6] };
+        let placement = Placement {
+            processors: vec![6],
+        };
 
         assert_eq!(placement.processor(0, Side::Client), Some(6));
         assert_eq!(placement.processor(3, Side::Server), Some(6));

@@ -63,7 +63,10 @@ pub(crate) fn connections(
         let (server, _) = listener.accept()?;
         server.set_tcp_nodelay(true)?;
         server.set_read_timeout(Some(PATIENCE))?;
-        connections.push(Connection { client: client.into(), server: server.into() });
+        connections.push(Connection {
+            client: client.into(),
+            server: server.into(),
+        });
     }
     Ok(connections)
 }
@@ -161,7 +164,10 @@ mod tests {
         let connections = loopback::connections(2);
         let sizes = |stream: &TcpStream| {
             let socket = socket2::SockRef::from(stream);
-            (socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap())
+            (
+                socket.send_buffer_size().unwrap(),
+                socket.recv_buffer_size().unwrap(),
+            )
         };
 
         let expected = sizes(&connections[0].client);

@@ -43,8 +43,12 @@ pub(crate) fn sample(
             let _ = connection.client.shutdown(Shutdown::Both);
             times
         });
-        let times = client.join().map_err(|_| io::Error::other("a load thread panicked"))?;
-        let answered = server.join().map_err(|_| io::Error::other("a load thread panicked"))?;
+        let times = client
+            .join()
+            .map_err(|_| io::Error::other("a load thread panicked"))?;
+        let answered = server
+            .join()
+            .map_err(|_| io::Error::other("a load thread panicked"))?;
         let mut times = times?;
         answered?;
         let missing = || io::Error::new(io::ErrorKind::TimedOut, "no round trip completed");

@@ -38,7 +38,10 @@ pub(crate) fn sample(
             }));
         }
         let rate = count_per_second(span, &stop, || {
-            counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+            counters
+                .iter()
+                .map(|counter| counter.load(Ordering::Relaxed))
+                .sum()
         });
         for connection in connections {
             // A peer that has gone already is as stopped as it can be.
@@ -46,7 +49,9 @@ pub(crate) fn sample(
             let _ = connection.server.shutdown(Shutdown::Both);
         }
         for thread in threads {
-            thread.join().map_err(|_| io::Error::other("a load thread panicked"))??;
+            thread
+                .join()
+                .map_err(|_| io::Error::other("a load thread panicked"))??;
         }
         rate
     })
@@ -83,7 +88,11 @@ fn receive(
 
 /// Errors count while the measurement runs; afterwards the sockets are shut under the threads.
 fn stopped_or(error: io::Error, stop: &AtomicBool) -> io::Result<()> {
-    if stop.load(Ordering::Relaxed) { Ok(()) } else { Err(error) }
+    if stop.load(Ordering::Relaxed) {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
 /// Bytes a write: what bulk senders commonly use.
@@ -102,8 +111,12 @@ mod tests {
     fn bytes_flow_over_every_connection() {
         let connections = loopback::connections(2);
 
-        let rate =
-            sample(&connections, &Placement::of_this_process().unwrap(), short()).unwrap();
+        let rate = sample(
+            &connections,
+            &Placement::of_this_process().unwrap(),
+            short(),
+        )
+        .unwrap();
 
         assert!(rate > 1e6, "{rate} bytes a second over loopback");
     }

@@ -41,7 +41,9 @@ pub(crate) fn sample(
         });
         let rate = count_per_second(span, &stop, || received.load(Ordering::Relaxed));
         for thread in [sender, receiver] {
-            thread.join().map_err(|_| io::Error::other("a load thread panicked"))??;
+            thread
+                .join()
+                .map_err(|_| io::Error::other("a load thread panicked"))??;
         }
         rate
     })
@@ -54,7 +56,14 @@ fn send(client: &UdpSocket, stop: &AtomicBool) -> io::Result<()> {
     let mut headers = MultiHeaders::preallocate(BATCH, None);
     while !stop.load(Ordering::Relaxed) {
         let flags = MsgFlags::empty();
-        match sendmmsg(client.as_raw_fd(), &mut headers, &slices, addresses, [], flags) {
+        match sendmmsg(
+            client.as_raw_fd(),
+            &mut headers,
+            &slices,
+            addresses,
+            [],
+            flags,
+        ) {
             // A full send buffer or queue is the pace of the path.
             Ok(_) | Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
