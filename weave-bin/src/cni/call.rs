@@ -17,15 +17,25 @@ pub(super) enum Command {
 }
 
 impl Command {
+    const ALL: [Self; 6] =
+        [Self::Add, Self::Del, Self::Check, Self::Status, Self::Gc, Self::Version];
+
     fn parse(text: &str) -> Result<Self, Error> {
-        match text {
-            "ADD" => Ok(Self::Add),
-            "DEL" => Ok(Self::Del),
-            "CHECK" => Ok(Self::Check),
-            "STATUS" => Ok(Self::Status),
-            "GC" => Ok(Self::Gc),
-            "VERSION" => Ok(Self::Version),
-            other => Err(Error::new(Code::Environment, format!("unknown CNI_COMMAND: {other}"))),
+        let known = Self::ALL.into_iter().find(|command| command.as_str() == text);
+        known.ok_or_else(|| {
+            Error::new(Code::Environment, format!("unknown CNI_COMMAND: {text}"))
+        })
+    }
+
+    /// As it stands in `CNI_COMMAND`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Del => "DEL",
+            Self::Check => "CHECK",
+            Self::Status => "STATUS",
+            Self::Gc => "GC",
+            Self::Version => "VERSION",
         }
     }
 

@@ -66,7 +66,7 @@ impl Attachment {
                 continue;
             };
             let mut entry = Map::new();
-            entry.insert("ip".to_owned(), json!(found.address));
+            entry.insert("ip".to_owned(), json!(found.address.to_string()));
             if let Some(gateway) = found.gateway {
                 entry.insert("gateway".to_owned(), json!(gateway));
             }
@@ -98,7 +98,7 @@ impl Attachment {
             if let Some(index) = pod_side {
                 entry.insert("interface".to_owned(), json!(index));
             }
-            entry.insert("address".to_owned(), json!(address.address));
+            entry.insert("address".to_owned(), json!(address.address.to_string()));
             if let Some(gateway) = address.gateway {
                 entry.insert("gateway".to_owned(), json!(gateway));
             }
@@ -128,7 +128,7 @@ fn interface(interface: &Interface, version: Version) -> Value {
 
 fn route(route: &Route) -> Value {
     let mut entry = Map::new();
-    entry.insert("dst".to_owned(), json!(route.dst));
+    entry.insert("dst".to_owned(), json!(route.dst.to_string()));
     if let Some(gateway) = route.gw {
         entry.insert("gw".to_owned(), json!(gateway));
     }

@@ -1,0 +1,132 @@
+//! The plugin's questions to the daemon: look up, allocate, expose, release.
+//!
+//! Everything goes over the control interface and is limited in time. A refusal and a silent
+//! daemon are told apart, because a runtime should try again after the second only.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use super::error::{Code, Error};
+use crate::http::client::{self, Client, Response, encode_component};
+
+/// The identity under which the bridge's own address is allocated.
+pub(super) const EXPOSE_ID: &str = "weave:expose";
+
+/// The daemon of this host, asked until a deadline.
+#[derive(Debug, Clone)]
+pub(super) struct Daemon {
+    client: Client,
+    deadline: Instant,
+}
+
+/// What a release found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Released {
+    Freed,
+    /// There was nothing to free; the daemon's words.
+    Nothing(String),
+}
+
+impl Daemon {
+    /// A daemon whose every answer must come within `limit` from now, all together.
+    pub(super) fn new(client: Client, limit: Duration) -> Self {
+        Self { client, deadline: Instant::now() + limit }
+    }
+
+    /// The same daemon with a deadline of its own, for undoing after the first one has passed.
+    pub(super) fn again(&self, limit: Duration) -> Self {
+        Self::new(self.client.clone(), limit)
+    }
+
+    /// The addresses `id` has within `subnet`, or the default subnet.
+    pub(super) async fn owned(&self, id: &str, subnet: Option<IpNet>) -> Result<Vec<IpNet>, Error> {
+        let path = ip_path(id, subnet);
+        let answer = self.limited().get(&path).await;
+        let body = self.body("Get", &path, answer)?;
+        Ok(body.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+    }
+
+    /// One address for `id`; the same again for the same id. Waits while there is no space.
+    pub(super) async fn allocate(&self, id: &str, subnet: Option<IpNet>) -> Result<IpNet, Error> {
+        let path = ip_path(id, subnet);
+        let answer = self.limited().post(&path).await;
+        let body = self.body("Post", &path, answer)?;
+        body.trim().parse().map_err(|_| {
+            let text = format!("weave daemon answered {:?} instead of an address", cut(&body));
+            Error::new(Code::TryAgain, text)
+        })
+    }
+
+    /// Puts `address` on the bridge.
+    pub(super) async fn expose(&self, address: IpNet) -> Result<(), Error> {
+        let path = format!("/expose/{address}");
+        let answer = self.limited().post(&path).await;
+        self.body("Post", &path, answer).map(drop)
+    }
+
+    /// Frees every address of `id`.
+    pub(super) async fn release(&self, id: &str) -> Result<Released, Error> {
+        let path = format!("/ip/{}", encode_component(id));
+        let answer = self.limited().delete(&path).await;
+        match &answer {
+            Ok(found) if found.status.as_u16() == 400 && found.body.contains("no addresses for") => {
+                Ok(Released::Nothing(found.body.trim().to_owned()))
+            }
+            _ => self.body("Delete", &path, answer).map(|_| Released::Freed),
+        }
+    }
+
+    /// Frees one address of `id`.
+    pub(super) async fn free(&self, id: &str, address: IpNet) -> Result<(), Error> {
+        let path = format!("/ip/{}/{}", encode_component(id), address.addr());
+        let answer = self.limited().delete(&path).await;
+        self.body("Delete", &path, answer).map(drop)
+    }
+
+    fn limited(&self) -> Client {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        self.client.clone().with_limit(left)
+    }
+
+    /// The body of a successful answer; else an error in the words known from bug reports.
+    fn body(
+        &self,
+        verb: &str,
+        path: &str,
+        answer: Result<Response, client::Error>,
+    ) -> Result<String, Error> {
+        let address = self.client.address();
+        let asked = format!("{verb} \"http://{address}{path}\"");
+        match answer {
+            Ok(found) if found.is_success() => Ok(found.body),
+            Ok(found) => {
+                let code =
+                    if found.status.is_server_error() { Code::TryAgain } else { Code::Refused };
+                Err(Error::new(code, format!("{}: {}", found.status, cut(&found.body))))
+            }
+            Err(client::Error::Unreachable { reason, .. }) => Err(Error::new(
+                Code::TryAgain,
+                format!("{asked}: dial tcp {address}: connect: {reason}"),
+            )),
+            Err(client::Error::Request { reason, .. }) => {
+                Err(Error::new(Code::Configuration, format!("{asked}: {reason}")))
+            }
+            Err(other) => Err(Error::new(Code::TryAgain, format!("{asked}: {other}"))),
+        }
+    }
+}
+
+fn ip_path(id: &str, subnet: Option<IpNet>) -> String {
+    let id = encode_component(id);
+    match subnet {
+        Some(subnet) => format!("/ip/{id}/{subnet}"),
+        None => format!("/ip/{id}"),
+    }
+}
+
+/// The first line's worth of a body, for messages.
+fn cut(body: &str) -> String {
+    body.trim().chars().take(300).collect()
+}

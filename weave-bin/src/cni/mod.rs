@@ -1,0 +1,194 @@
+//! The CNI plugins `weave-net` and `weave-ipam`.
+//!
+//! A container runtime starts them on the host for every pod. They keep no state: addresses come
+//! from the daemon over its control interface, interfaces are made in the kernel. Whatever
+//! happens, exactly one JSON object (or nothing, for a successful DEL) goes to standard output
+//! and log lines go to standard error.
+
+mod call;
+mod config;
+mod daemon;
+mod delegate;
+mod edge;
+mod error;
+mod ipam;
+mod kernel;
+mod lease;
+mod net;
+mod result;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize as _;
+use serde_json::{Value, json};
+
+use call::{Call, Command};
+use config::Network;
+use daemon::Daemon;
+use edge::Edge;
+pub use error::{Code, Error};
+use version::Version;
+
+use crate::http::client::Client;
+
+/// Which of the two plugins is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plugin {
+    /// `weave-net`, which connects pods.
+    Net,
+    /// `weave-ipam`, which only allocates.
+    Ipam,
+}
+
+/// Serves the one call that the environment and standard input describe.
+pub fn run(plugin: Plugin) -> ExitCode {
+    let reply = match Call::parse(|name| std::env::var(name).ok()) {
+        Ok(None) => Reply::about(plugin),
+        Ok(Some(call)) => serve(plugin, &call),
+        Err(error) => Reply::failure(Version::newest(), &error),
+    };
+    reply.print()
+}
+
+fn serve(plugin: Plugin, call: &Call) -> Reply {
+    let mut input = Vec::new();
+    if let Err(error) = std::io::stdin().take(INPUT_LIMIT).read_to_end(&mut input) {
+        let error = Error::new(Code::Io, format!("cannot read the configuration: {error}"));
+        return Reply::failure(Version::newest(), &error);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = Error::new(Code::Io, format!("cannot start the runtime: {error}"));
+            return Reply::failure(Network::version_hint(&input), &error);
+        }
+    };
+    runtime.block_on(answer(plugin, call, &input, &kernel::Kernel, Client::from_env()))
+}
+
+/// Everything but the process around it: one call, one reply.
+async fn answer<E: Edge>(
+    plugin: Plugin,
+    call: &Call,
+    input: &[u8],
+    edge: &E,
+    client: Client,
+) -> Reply {
+    let hint = Network::version_hint(input);
+    let limit = match call.command {
+        Command::Version => return Reply::success(Some(versions(hint))),
+        Command::Add => ADD_LIMIT,
+        Command::Del => DEL_LIMIT,
+        Command::Check | Command::Status | Command::Gc => {
+            let text = format!("CNI_COMMAND {} is not supported", call.command.as_str());
+            return Reply::failure(hint, &Error::new(Code::Environment, text));
+        }
+    };
+    let network = match Network::parse(input) {
+        Ok(network) => network,
+        Err(error) => return Reply::failure(hint, &error),
+    };
+    let daemon = Daemon::new(client, limit);
+    let mut scene = Scene { call, input, network: &network, daemon, edge, log: Vec::new() };
+    let outcome = match (call.command, plugin) {
+        (Command::Add, Plugin::Net) => net::add(&mut scene).await.map(Some),
+        (Command::Add, Plugin::Ipam) => ipam::add(&scene).await.map(Some),
+        (_, Plugin::Net) => net::del(&mut scene).await.map(|()| None),
+        (_, Plugin::Ipam) => ipam::del(&mut scene).await.map(|()| None),
+    };
+    let mut reply = match outcome {
+        Ok(attachment) => Reply::success(attachment.map(|a| a.to_json(network.version))),
+        Err(error) => Reply::failure(network.version, &error),
+    };
+    reply.log = scene.log;
+    reply
+}
+
+fn versions(asked: Version) -> Value {
+    let supported = Version::ALL.map(Version::as_str);
+    json!({"cniVersion": asked.as_str(), "supportedVersions": supported})
+}
+
+/// What a command works with.
+struct Scene<'a, E> {
+    call: &'a Call,
+    /// Standard input, for a plugin we delegate to.
+    input: &'a [u8],
+    network: &'a Network,
+    daemon: Daemon,
+    edge: &'a E,
+    log: Vec<String>,
+}
+
+impl<E> Scene<'_, E> {
+    fn log(&mut self, line: String) {
+        self.log.push(line);
+    }
+}
+
+/// What the process leaves behind.
+#[derive(Debug, Clone, PartialEq)]
+struct Reply {
+    stdout: Option<Value>,
+    log: Vec<String>,
+    failed: bool,
+}
+
+impl Reply {
+    fn success(stdout: Option<Value>) -> Self {
+        Self { stdout, log: Vec::new(), failed: false }
+    }
+
+    fn failure(version: Version, error: &Error) -> Self {
+        Self { stdout: Some(error.to_json(version.as_str())), log: Vec::new(), failed: true }
+    }
+
+    /// For a person who starts a plugin by hand.
+    fn about(plugin: Plugin) -> Self {
+        let name = match plugin {
+            Plugin::Net => "weave-net",
+            Plugin::Ipam => "weave-ipam",
+        };
+        let versions = Version::ALL.map(Version::as_str).join(", ");
+        let log = vec![
+            format!("{name} is a CNI plugin of Weave {}", env!("CARGO_PKG_VERSION")),
+            format!("CNI protocol versions supported: {versions}"),
+        ];
+        Self { stdout: None, log, failed: false }
+    }
+
+    fn print(&self) -> ExitCode {
+        for line in &self.log {
+            eprintln!("weave-cni: {line}");
+        }
+        if let Some(value) = &self.stdout {
+            let mut text = Vec::new();
+            let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+            let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);
+            let written = value
+                .serialize(&mut serializer)
+                .map_err(std::io::Error::other)
+                .and_then(|()| {
+                    text.push(b'\n');
+                    std::io::stdout().write_all(&text)
+                });
+            if let Err(error) = written {
+                eprintln!("weave-cni: cannot write the result: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
+
+/// Below the time a container runtime waits for a plugin.
+const ADD_LIMIT: Duration = Duration::from_secs(25);
+/// A daemon that does not answer in this time is treated as down.
+const DEL_LIMIT: Duration = Duration::from_secs(3);
+/// A configuration with its previous result is a few kilobytes.
+const INPUT_LIMIT: u64 = 4 << 20;

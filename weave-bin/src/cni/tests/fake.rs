@@ -1,0 +1,175 @@
+//! A host and a daemon in memory, for calls that touch no kernel.
+//!
+//! The daemon is reached over real HTTP on a loopback socket, so that the client, its limits and
+//! its errors are part of every test.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use ipnet::IpNet;
+
+use crate::cni::edge::{Attached, Bridge, Edge, End, Wish};
+
+/// The host: namespaces by path, one bridge, interfaces by namespace and name.
+#[derive(Default)]
+pub(super) struct Host {
+    pub(super) namespaces: BTreeSet<String>,
+    pub(super) bridge_addresses: RefCell<Vec<IpNet>>,
+    pub(super) interfaces: RefCell<BTreeSet<(String, String)>>,
+    /// What every wish asked for, in order.
+    pub(super) wishes: RefCell<Vec<String>>,
+    pub(super) attach_fails: bool,
+}
+
+impl Host {
+    /// Namespaces pod1 to pod3 and a bridge at 10.32.0.1/12.
+    pub(super) fn with_bridge() -> Self {
+        Self {
+            namespaces: (1..=3).map(|n| format!("/var/run/netns/pod{n}")).collect(),
+            bridge_addresses: RefCell::new(vec!["10.32.0.1/12".parse().unwrap()]),
+            ..Self::default()
+        }
+    }
+}
+
+impl Edge for Host {
+    type Netns = String;
+
+    fn open(&self, path: &str) -> Result<String, String> {
+        if self.namespaces.contains(path) || path == "/proc/1/ns/net" {
+            Ok(path.to_owned())
+        } else {
+            Err("no such file or directory".to_owned())
+        }
+    }
+
+    fn is_own(&self, netns: &String) -> Result<bool, String> {
+        Ok(netns == "/proc/1/ns/net")
+    }
+
+    async fn bridge(&self, name: &str) -> Result<Option<Bridge>, String> {
+        let addresses = self.bridge_addresses.borrow().clone();
+        Ok((name == "weave").then_some(Bridge { addresses, mtu: 1376 }))
+    }
+
+    async fn attach(&self, wish: Wish<'_, String>) -> Result<Attached, String> {
+        self.wishes.borrow_mut().push(format!(
+            "mtu {:?} gateway {:?} routes {:?} hairpin {}",
+            wish.mtu, wish.gateway, wish.routes, wish.hairpin
+        ));
+        if self.attach_fails {
+            return Err("no buffer space available".to_owned());
+        }
+        self.interfaces.borrow_mut().insert((wish.netns, wish.ifname.to_owned()));
+        let short: String = wish.container_id.chars().take(7).collect();
+        Ok(Attached {
+            host: End { name: format!("vethwepl{short}"), mac: "02:00:00:00:00:01".to_owned() },
+            pod: End { name: wish.ifname.to_owned(), mac: "02:00:00:00:00:02".to_owned() },
+        })
+    }
+
+    async fn detach(&self, _: &str, netns: Option<String>, ifname: &str) -> Result<(), String> {
+        let Some(netns) = netns else {
+            return Ok(());
+        };
+        let found = self.interfaces.borrow_mut().remove(&(netns, ifname.to_owned()));
+        if found { Ok(()) } else { Err("Link not found".to_owned()) }
+    }
+}
+
+/// What the daemon knows.
+#[derive(Default)]
+pub(super) struct Book {
+    /// The address each id gets, decided beforehand.
+    pub(super) grants: BTreeMap<String, String>,
+    pub(super) owned: BTreeMap<String, String>,
+    pub(super) requests: Vec<String>,
+    /// Allocate, but never answer.
+    pub(super) silent: bool,
+}
+
+/// A daemon on a loopback port; it serves until the test process ends.
+pub(super) struct FakeDaemon {
+    pub(super) address: String,
+    pub(super) book: Arc<Mutex<Book>>,
+}
+
+impl FakeDaemon {
+    pub(super) fn start(grants: &[(&str, &str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let grants = grants.iter().map(|(id, a)| ((*id).to_owned(), (*a).to_owned())).collect();
+        let book = Arc::new(Mutex::new(Book { grants, ..Book::default() }));
+        let shared = Arc::clone(&book);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let book = Arc::clone(&shared);
+                std::thread::spawn(move || exchange(stream.unwrap(), &book));
+            }
+        });
+        Self { address, book }
+    }
+
+    pub(super) fn owned(&self, id: &str) -> Option<String> {
+        self.book.lock().unwrap().owned.get(id).cloned()
+    }
+}
+
+/// An address where nothing listens.
+pub(super) fn nowhere() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn exchange(mut stream: TcpStream, book: &Mutex<Book>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut words = head.split_whitespace();
+    let (verb, path) = (words.next().unwrap(), words.next().unwrap());
+    let (status, body, silent) = {
+        let mut book = book.lock().unwrap();
+        book.requests.push(format!("{verb} {path}"));
+        let (status, body) = book.answer(verb, path);
+        (status, body, book.silent && verb == "POST")
+    };
+    if silent {
+        // Until the caller gives up.
+        let _closed = stream.read(&mut byte);
+        return;
+    }
+    let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let _gone = stream.write_all(text.as_bytes());
+}
+
+impl Book {
+    fn answer(&mut self, verb: &str, path: &str) -> (&'static str, String) {
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        match (verb, segments.as_slice()) {
+            ("GET", ["ip", id, ..]) => {
+                ("200 OK", self.owned.get(*id).cloned().unwrap_or_default())
+            }
+            ("POST", ["ip", id, ..]) => match self.grants.get(*id).cloned() {
+                Some(address) => {
+                    self.owned.insert((*id).to_owned(), address.clone());
+                    ("200 OK", address)
+                }
+                None => ("400 Bad Request", "range 1.2.3.0/24 out of bounds\n".to_owned()),
+            },
+            ("POST", ["expose", ..]) => ("204 No Content", String::new()),
+            ("DELETE", ["ip", id, ..]) => match self.owned.remove(*id) {
+                Some(_) => ("204 No Content", String::new()),
+                None => ("400 Bad Request", format!("Delete: no addresses for {id}\n")),
+            },
+            _ => ("404 Not Found", "404 page not found\n".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Whole calls, from the environment to the printed object, on a host and a daemon in memory.
+
+mod fake;
+mod recorded;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::daemon::Daemon;
+use super::*;
+use fake::{FakeDaemon, Host, nowhere};
+
+/// One call of `plugin` with the given variables and standard input.
+fn play(plugin: Plugin, env: &[(&str, &str)], input: &str, host: &Host, daemon: &str) -> Reply {
+    let variable = |name: &str| {
+        env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    };
+    let call = match Call::parse(variable) {
+        Ok(call) => call.expect("a command"),
+        Err(error) => return Reply::failure(Version::newest(), &error),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(answer(plugin, &call, input.as_bytes(), host, Client::new(daemon)))
+}
+
+fn net(command: &str, id: &str, netns: &str, input: &str, host: &Host, daemon: &str) -> Reply {
+    let env = [
+        ("CNI_COMMAND", command),
+        ("CNI_CONTAINERID", id),
+        ("CNI_NETNS", netns),
+        ("CNI_IFNAME", "eth0"),
+    ];
+    play(Plugin::Net, &env, input, host, daemon)
+}
+
+const POD1: &str = "/var/run/netns/pod1";
+const PLAIN: &str = r#"{"cniVersion":"1.1.0","name":"weave"}"#;
+
+#[test]
+fn add_reports_both_ends_the_address_and_the_default_route() {
+    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[("c1", "10.32.0.2/12")]));
+
+    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+
+    assert_eq!(
+        reply.stdout.unwrap(),
+        json!({
+            "cniVersion": "1.1.0",
+            "interfaces": [
+                {"name": "vethweplc1", "mac": "02:00:00:00:00:01", "mtu": 1376},
+                {"name": "eth0", "mac": "02:00:00:00:00:02", "mtu": 1376, "sandbox": POD1},
+            ],
+            "ips": [{"interface": 1, "address": "10.32.0.2/12", "gateway": "10.32.0.1"}],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "10.32.0.1"}],
+            "dns": {},
+        })
+    );
+}
+
+#[test]
+fn a_bridge_without_an_address_is_exposed_once_the_pod_needs_a_gateway() {
+    let host = Host::with_bridge();
+    host.bridge_addresses.borrow_mut().clear();
+    let daemon =
+        FakeDaemon::start(&[("c1", "10.32.0.2/12"), ("weave:expose", "10.32.0.1/12")]);
+
+    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+
+    assert_eq!(reply.stdout.unwrap()["ips"][0]["gateway"], "10.32.0.1");
+    let requests = daemon.book.lock().unwrap().requests.clone();
+    assert_eq!(requests[2..], ["POST /ip/weave:expose", "POST /expose/10.32.0.1/12"]);
+}
+
+#[test]
+fn an_empty_list_of_routes_needs_no_gateway() {
+    let host = Host::with_bridge();
+    host.bridge_addresses.borrow_mut().clear();
+    let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
+    let input = r#"{"cniVersion":"1.0.0","name":"weave","ipam":{"routes":[]}}"#;
+
+    let reply = net("ADD", "c1", POD1, input, &host, &daemon.address);
+
+    let object = reply.stdout.unwrap();
+    assert!(object.get("routes").is_none());
+    assert!(object["ips"][0].get("gateway").is_none());
+    assert_eq!(host.wishes.borrow()[0], "mtu None gateway None routes Some([]) hairpin true");
+}
+
+#[test]
+fn a_failed_attachment_gives_the_address_back() {
+    let host = Host { attach_fails: true, ..Host::with_bridge() };
+    let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
+
+    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+
+    assert_eq!(reply.stdout.unwrap()["code"], Code::Attach.number());
+    assert_eq!(daemon.owned("c1"), None);
+}
+
+#[test]
+fn a_failed_attachment_keeps_an_address_of_an_earlier_call() {
+    let host = Host { attach_fails: true, ..Host::with_bridge() };
+    let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
+    daemon.book.lock().unwrap().owned.insert("c1".to_owned(), "10.32.0.2/12".to_owned());
+
+    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+
+    assert!(reply.failed);
+    assert_eq!(daemon.owned("c1").as_deref(), Some("10.32.0.2/12"));
+}
+
+#[test]
+fn a_bad_namespace_costs_no_address() {
+    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[("c1", "10.32.0.2/12")]));
+
+    for netns in ["/var/run/netns/nosuch", "/proc/1/ns/net"] {
+        let reply = net("ADD", "c1", netns, PLAIN, &host, &daemon.address);
+
+        assert_eq!(reply.stdout.unwrap()["code"], 8);
+    }
+    assert!(daemon.book.lock().unwrap().requests.is_empty());
+}
+
+#[test]
+fn a_refusal_of_the_daemon_is_passed_on() {
+    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[]));
+    let input = r#"{"name":"weave","ipam":{"subnet":"1.2.3.0/24"}}"#;
+
+    let reply = net("ADD", "c1", POD1, input, &host, &daemon.address);
+
+    let object = reply.stdout.unwrap();
+    assert_eq!(
+        object["msg"],
+        "unable to allocate IP address: 400 Bad Request: range 1.2.3.0/24 out of bounds"
+    );
+    assert_eq!(object["code"], 100);
+    assert_eq!(daemon.book.lock().unwrap().requests[1], "POST /ip/c1/1.2.3.0/24");
+}
+
+#[test]
+fn a_grant_without_an_answer_is_given_back() {
+    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[("c1", "10.32.0.2/12")]));
+    daemon.book.lock().unwrap().silent = true;
+    let env = [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "c1"), ("CNI_NETNS", POD1)];
+    let call = Call::parse(|name| {
+        let found = env.iter().chain(&[("CNI_IFNAME", "eth0")]).find(|(key, _)| *key == name);
+        found.map(|(_, value)| (*value).to_owned())
+    });
+    let call = call.unwrap().unwrap();
+    let network = Network::parse(PLAIN.as_bytes()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+
+    let outcome = runtime.block_on(async {
+        let mut scene = Scene {
+            call: &call,
+            input: PLAIN.as_bytes(),
+            network: &network,
+            daemon: Daemon::new(Client::new(&daemon.address), Duration::from_millis(200)),
+            edge: &host,
+            log: Vec::new(),
+        };
+        super::net::add(&mut scene).await
+    });
+
+    assert_eq!(outcome.unwrap_err().code(), Code::TryAgain);
+    assert_eq!(daemon.owned("c1"), None);
+}
+
+#[test]
+fn del_never_removes_an_interface_of_the_host() {
+    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[]));
+    host.interfaces.borrow_mut().insert(("/proc/1/ns/net".to_owned(), "eth0".to_owned()));
+
+    let reply = net("DEL", "c1", "/proc/1/ns/net", PLAIN, &host, &daemon.address);
+
+    assert!(!reply.failed);
+    assert_eq!(host.interfaces.borrow().len(), 1);
+}
+
+#[test]
+fn del_with_a_configuration_that_add_refuses_succeeds() {
+    let host = Host::with_bridge();
+
+    let reply =
+        net("DEL", "c1", "", r#"{"name":"weave","mtu":"big"}"#, &host, &nowhere());
+
+    assert!(!reply.failed);
+    assert!(reply.log[0].contains("\"mtu\" must be"), "{:?}", reply.log);
+}
+
+#[test]
+fn commands_of_later_versions_are_refused_with_a_code() {
+    let host = Host::with_bridge();
+
+    for command in ["CHECK", "STATUS", "GC"] {
+        let reply = net(command, "c1", POD1, PLAIN, &host, &nowhere());
+
+        assert_eq!(
+            reply.stdout.unwrap(),
+            json!({
+                "cniVersion": "1.1.0",
+                "code": 4,
+                "msg": format!("CNI_COMMAND {command} is not supported"),
+            })
+        );
+    }
+}
