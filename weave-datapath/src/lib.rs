@@ -1,1 +1,26 @@
-//! weave-datapath.
+//! The Weave pod network in the Linux kernel.
+//!
+//! Pods hang on a bridge, [`bridge`]; each is joined to it by a veth pair, [`attach`]. Frames for
+//! other hosts leave through `vethwe-datapath` into the fast path (kernel VXLAN steered by tc-BPF).
+//! Every part is cut the same way: a pure *plan* that turns what is observed into typed steps, and
+//! a thin *apply* that runs them over netlink and undoes them on failure.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`netlink`] | links, addresses, routes, forwarding entries of one network namespace |
+//! | [`netns`] | opening, creating and entering network namespaces |
+//! | [`bridge`] | the bridge `weave` and its pair `vethwe-bridge` / `vethwe-datapath` |
+//! | [`attach`] | joining a pod to the bridge, and taking it off |
+//! | [`arp`] | announcing an address, asking who has one |
+//! | [`netcheck`] | does an address range clash with a route of the host |
+//!
+//! All of these need the feature `netlink` (on by default); kernel operations need
+//! `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`. `ALGORITHM.md` states the laws the
+//! property tests check.
+
+#![deny(unsafe_code)]
+
+#[cfg(feature = "netlink")]
+pub mod netlink;
+#[cfg(feature = "netlink")]
+pub mod netns;
