@@ -6,5 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod cli;
 pub mod http;
+pub mod logging;
 pub mod status;
+pub mod store;

@@ -4,6 +4,9 @@
 //! container runtime (`weave-net`, `weave-ipam`) plays that role only without arguments, as the
 //! runtime starts it.
 
+pub mod daemon;
+pub mod flags;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -1,0 +1,421 @@
+//! The daemon's flags and environment, parsed into a [`Settings`] value that cannot be nonsense.
+//!
+//! Three tables: flags with an effect, flags of Weave Net that have none here (accepted with a
+//! warning, so that old manifests start), and flags that promise protection this daemon does not
+//! give (refused, because ignoring them would be unsafe).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr as _;
+
+use ipnet::IpNet;
+use weave_ipam::InitMode;
+use weave_mesh::peer::PeerName;
+
+use super::flags::{Flag, FlagError, Parsed};
+
+/// Everything the daemon is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Address the mesh listens on.
+    pub listen: SocketAddr,
+    /// Where control HTTP listens; `None` is off.
+    pub http: Option<ListenAddress>,
+    /// Where status HTTP listens; `None` is off.
+    pub status: Option<ListenAddress>,
+    /// The peer name, when it is not to be found out.
+    pub name: Option<PeerName>,
+    /// The nickname, when it is not the host name.
+    pub nickname: Option<String>,
+    /// Address allocation; `None` is off.
+    pub ipam: Option<IpamSettings>,
+    /// Most connections at a time; 0 is no limit.
+    pub connection_limit: usize,
+    /// Whether peers are learned from other peers.
+    pub discovery: bool,
+    /// Path and first part of the name of the state file.
+    pub db_prefix: PathBuf,
+    /// Where the host's `/` is seen.
+    pub host_root: PathBuf,
+    /// Name of the bridge.
+    pub bridge: String,
+    /// MTU of the network.
+    pub mtu: u16,
+    /// Whether frames cross in kernel VXLAN.
+    pub fastdp: bool,
+    /// Where programs and maps are pinned.
+    pub bpf_dir: PathBuf,
+    /// Least important messages to log.
+    pub log_level: crate::logging::Level,
+    /// Peers to connect to, as given.
+    pub peers: Vec<String>,
+    /// Whether to use the peers of the state file.
+    pub resume: bool,
+    /// Print the peer name and end.
+    pub print_peer_name: bool,
+    /// Print the version and end.
+    pub print_version: bool,
+    /// Lines to log as warnings: flags without effect.
+    pub warnings: Vec<String>,
+    /// The flags as given, for the first log line.
+    pub given: String,
+}
+
+/// Address allocation as the flags tell it.
+#[derive(Debug, Clone)]
+pub struct IpamSettings {
+    /// The range.
+    pub range: IpNet,
+    /// Subnet of requests that name none; the range when absent.
+    pub default_subnet: Option<IpNet>,
+    /// How the ring starts.
+    pub init: InitMode,
+}
+
+/// Where an HTTP server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why the daemon does not start with these words.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The words are no command line of ours. Exit status 125, as Weave Net's.
+    #[error(transparent)]
+    Flags(#[from] FlagError),
+    /// A value makes no sense.
+    #[error("{flag}: {reason}")]
+    Value {
+        /// The flag or variable with its dashes.
+        flag: &'static str,
+        /// What is wrong with its value and what it must be.
+        reason: String,
+    },
+    /// Values that do not go together.
+    #[error("{0}")]
+    Combination(String),
+}
+
+impl SettingsError {
+    /// The exit status of the program.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Flags(_) => 125,
+            Self::Value { .. } | Self::Combination(_) => 1,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads command line `words`; `env` looks environment variables up.
+    ///
+    /// # Errors
+    /// The first word or value that makes no sense.
+    pub fn read(
+        words: &[String],
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        let table: Vec<Flag> = EFFECTIVE
+            .iter()
+            .chain(IGNORED)
+            .chain(REFUSED)
+            .copied()
+            .collect();
+        let given = Parsed::read(&table, words)?;
+        refuse_unsafe(&given, &env)?;
+
+        let port = number(&given, "port", "--port", 6783)?;
+        let host = match given.value("host").unwrap_or_default() {
+            "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            text => text
+                .parse()
+                .map_err(|_| bad("--host", format!("{text:?} is not an IP address")))?,
+        };
+        let resume = given.is_on("resume");
+        if resume && !given.positional.is_empty() {
+            let text = "--resume uses the remembered peers: give it without peers";
+            return Err(SettingsError::Combination(text.to_owned()));
+        }
+        let listen_address = |name: &str, flag, default| {
+            parse_listen(given.value(name).unwrap_or(default)).map_err(|reason| bad(flag, reason))
+        };
+        let text = |name: &str, default: &str| given.value(name).unwrap_or(default).to_owned();
+        let level = text("log-level", "info");
+
+        Ok(Self {
+            listen: SocketAddr::new(host, port),
+            http: listen_address("http-addr", "--http-addr", "127.0.0.1:6784")?,
+            status: listen_address("status-addr", "--status-addr", "")?,
+            name: peer_name(&given)?,
+            nickname: given
+                .value("nickname")
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned),
+            ipam: ipam(&given)?,
+            connection_limit: number(&given, "conn-limit", "--conn-limit", 200)?,
+            discovery: !given.is_on("no-discovery"),
+            db_prefix: text("db-prefix", "/weavedb/weave").into(),
+            host_root: text("host-root", "/").into(),
+            bridge: text("weave-bridge", "weave"),
+            mtu: mtu(&given, &env)?,
+            fastdp: !given.is_on("no-fastdp"),
+            bpf_dir: text("bpf-dir", "/sys/fs/bpf/weave").into(),
+            log_level: level.parse().map_err(|_| {
+                let text = format!("not a valid logrus Level: {level:?}");
+                SettingsError::Combination(text)
+            })?,
+            resume,
+            print_peer_name: given.is_on("print-peer-name"),
+            print_version: given.is_on("version"),
+            warnings: warnings(&given),
+            given: given.shown(),
+            peers: given.positional,
+        })
+    }
+}
+
+fn bad(flag: &'static str, reason: String) -> SettingsError {
+    SettingsError::Value { flag, reason }
+}
+
+fn number<T>(given: &Parsed, name: &str, flag: &'static str, default: T) -> Result<T, SettingsError>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let Some(text) = given.value(name) else {
+        return Ok(default);
+    };
+    text.parse()
+        .map_err(|error: T::Err| bad(flag, format!("{text:?} is not a number: {error}")))
+}
+
+fn peer_name(given: &Parsed) -> Result<Option<PeerName>, SettingsError> {
+    let Some(text) = given.value("name").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let invalid = || SettingsError::Combination(format!("invalid peer name format: {text:?}"));
+    let name = PeerName::from_str(text).map_err(|_| invalid())?;
+    if name == PeerName::UNKNOWN {
+        Err(invalid())
+    } else {
+        Ok(Some(name))
+    }
+}
+
+/// The MTU: flag, else `WEAVE_MTU`, else 1376; 0 also means the default.
+fn mtu(given: &Parsed, env: impl Fn(&str) -> Option<String>) -> Result<u16, SettingsError> {
+    let flag: u16 = number(given, "mtu", "--mtu", 0)?;
+    let chosen = match (flag, env("WEAVE_MTU").filter(|text| !text.is_empty())) {
+        (0, Some(text)) => text
+            .parse()
+            .map_err(|error| bad("WEAVE_MTU", format!("{text:?} is not a number: {error}")))?,
+        (flag, _) => flag,
+    };
+    match chosen {
+        0 => Ok(DEFAULT_MTU),
+        // RFC 791: every IPv4 link carries 68 bytes; below, the kernel takes IPv4 off the bridge.
+        small if small < 68 => Err(bad("--mtu", format!("{small} is less than 68 bytes"))),
+        mtu => Ok(mtu),
+    }
+}
+
+fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
+    let text = |name: &str| given.value(name).filter(|text| !text.is_empty());
+    let Some(range_text) = text("ipalloc-range") else {
+        for (name, flag) in [
+            ("ipalloc-default-subnet", "--ipalloc-default-subnet"),
+            ("ipalloc-init", "--ipalloc-init"),
+        ] {
+            if text(name).is_some() {
+                return Err(SettingsError::Combination(format!(
+                    "{flag} needs --ipalloc-range"
+                )));
+            }
+        }
+        return Ok(None);
+    };
+    let range = network("--ipalloc-range", range_text)?;
+    let default_subnet = match text("ipalloc-default-subnet") {
+        None => None,
+        Some(subnet_text) => {
+            let subnet = network("--ipalloc-default-subnet", subnet_text)?;
+            if !range.contains(&subnet) && !subnet.contains(&range) {
+                let text = format!(
+                    "IP address allocation default subnet {subnet} does not overlap with \
+                     allocation range {range}"
+                );
+                return Err(SettingsError::Combination(text));
+            }
+            Some(subnet)
+        }
+    };
+    let init = InitMode::from_str(given.value("ipalloc-init").unwrap_or_default())
+        .map_err(|error| SettingsError::Combination(error.to_string()))?;
+    Ok(Some(IpamSettings {
+        range,
+        default_subnet,
+        init,
+    }))
+}
+
+/// A network with zero host bits and room for two hosts.
+fn network(flag: &'static str, text: &str) -> Result<IpNet, SettingsError> {
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| bad(flag, format!("invalid CIDR address: {text}")))?;
+    if net.addr() != net.network() {
+        let reason = format!("invalid subnet - bits after network prefix are not all zero: {text}");
+        return Err(bad(flag, reason));
+    }
+    if net.max_prefix_len() - net.prefix_len() < 2 {
+        return Err(bad(
+            flag,
+            format!("invalid subnet - smaller than minimum size 4: {text}"),
+        ));
+    }
+    Ok(net)
+}
+
+fn parse_listen(text: &str) -> Result<Option<ListenAddress>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.starts_with('/') {
+        return Ok(Some(ListenAddress::Unix(text.into())));
+    }
+    let full = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.to_owned()
+    };
+    match full.parse() {
+        Ok(address) => Ok(Some(ListenAddress::Tcp(address))),
+        Err(_) => Err(format!(
+            "{text:?} is neither IP:PORT nor the absolute path of a socket"
+        )),
+    }
+}
+
+fn refuse_unsafe(
+    given: &Parsed,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<(), SettingsError> {
+    let password = given
+        .value("password")
+        .map(str::to_owned)
+        .or_else(|| env("WEAVE_PASSWORD"));
+    if password.is_some_and(|password| !password.is_empty()) {
+        let text = "a password is set, but this build cannot encrypt connections; \
+                    remove --password and WEAVE_PASSWORD to run unencrypted";
+        return Err(SettingsError::Combination(text.to_owned()));
+    }
+    Ok(())
+}
+
+fn warnings(given: &Parsed) -> Vec<String> {
+    IGNORED
+        .iter()
+        .filter(|flag| {
+            given
+                .value(flag.name)
+                .is_some_and(|value| !value.is_empty())
+        })
+        .map(|flag| format!("flag --{} is accepted but has no effect", flag.name))
+        .collect()
+}
+
+/// MTU of the network when none is given: fits a 1460-byte underlay with VXLAN and encryption.
+pub const DEFAULT_MTU: u16 = 1376;
+
+const EFFECTIVE: &[Flag] = &[
+    Flag::value("bpf-dir"),
+    Flag::value("conn-limit"),
+    Flag::value("db-prefix"),
+    Flag::value("host"),
+    Flag::value("host-root"),
+    Flag::value("http-addr"),
+    Flag::value("ipalloc-default-subnet"),
+    Flag::value("ipalloc-init"),
+    Flag::value("ipalloc-range"),
+    Flag::value("log-level"),
+    Flag::value("mtu"),
+    Flag::value("name"),
+    Flag::value("nickname"),
+    Flag::switch("no-discovery"),
+    Flag::switch("no-fastdp"),
+    Flag::value("port"),
+    Flag::switch("print-peer-name"),
+    Flag::switch("resume"),
+    Flag::value("status-addr"),
+    Flag::switch("version"),
+    Flag::value("weave-bridge"),
+];
+
+/// Flags of Weave Net that change nothing here; old manifests carry them.
+const IGNORED: &[Flag] = &[
+    Flag::value("H"),
+    Flag::value("advertise-address"),
+    Flag::switch("awsvpc"),
+    Flag::value("bufsz"),
+    Flag::value("datapath"),
+    Flag::value("dns-domain"),
+    Flag::value("dns-effective-listen-address"),
+    Flag::value("dns-fallback-timeout"),
+    Flag::value("dns-listen-address"),
+    Flag::value("dns-ttl"),
+    Flag::value("docker-api"),
+    Flag::value("docker-bridge"),
+    Flag::switch("expect-npc"),
+    Flag::value("hostname-from-label"),
+    Flag::value("hostname-match"),
+    Flag::value("hostname-replacement"),
+    Flag::value("metrics-addr"),
+    Flag::value("min-protocol-version"),
+    Flag::switch("no-bridged-fastdp"),
+    Flag::switch("no-default-ipalloc"),
+    Flag::switch("no-dns"),
+    Flag::switch("no-masq-local"),
+    Flag::switch("no-multicast-route"),
+    Flag::switch("no-rewrite-hosts"),
+    Flag::value("peer-discovery-url"),
+    Flag::switch("pkt-debug"),
+    Flag::switch("plugin"),
+    Flag::value("plugin-mesh-socket"),
+    Flag::value("plugin-socket"),
+    Flag::switch("plugin-v2"),
+    Flag::value("proc-path"),
+    Flag::value("profile"),
+    Flag::switch("proxy"),
+    Flag::value("resolv-conf"),
+    Flag::switch("rewrite-inspect"),
+    Flag::value("tlscacert"),
+    Flag::value("tlscert"),
+    Flag::value("tlskey"),
+    Flag::switch("tls"),
+    Flag::switch("tlsverify"),
+    Flag::secret("token"),
+    Flag::value("trusted-subnets"),
+    Flag::switch("without-dns"),
+];
+
+/// Flags that promise a protection the daemon does not give.
+const REFUSED: &[Flag] = &[Flag::secret("password")];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+use super::*;
+
+fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    Settings::read(&words, |name| {
+        let found = variables.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| (*value).to_owned())
+    })
+}
+
+fn read(line: &str) -> Result<Settings, SettingsError> {
+    read_with(line, &[])
+}
+
+fn refusal(line: &str) -> String {
+    let error = read(line).unwrap_err();
+    assert_ne!(error.exit_code(), 0);
+    let text = error.to_string();
+    assert!(!text.contains('\n'), "one line: {text}");
+    text
+}
+
+#[test]
+fn without_flags_the_old_defaults_hold() {
+    let settings = read("").unwrap();
+
+    assert_eq!(settings.listen.to_string(), "0.0.0.0:6783");
+    assert_eq!(settings.http.unwrap().to_string(), "127.0.0.1:6784");
+    assert!(settings.status.is_none() && settings.ipam.is_none() && settings.name.is_none());
+    assert_eq!((settings.connection_limit, settings.mtu), (200, 1376));
+    assert!(settings.discovery && settings.fastdp);
+    assert_eq!(settings.db_prefix.to_str(), Some("/weavedb/weave"));
+}
+
+#[test]
+fn the_flags_of_the_kubernetes_start_script_are_read() {
+    let settings = read(
+        "--port=6783 --name=0a:00:00:00:00:01 --http-addr=127.0.0.1:6784 \
+         --status-addr=0.0.0.0:6782 --metrics-addr=0.0.0.0:6782 --docker-api= --no-dns \
+         --db-prefix=/weavedb/weave-net --ipalloc-range=10.32.0.0/12 --conn-limit=200 \
+         --datapath=datapath --nickname=node-1 --expect-npc --no-masq-local 10.0.0.2 10.0.0.3",
+    )
+    .unwrap();
+
+    assert_eq!(settings.name.unwrap().to_string(), "0a:00:00:00:00:01");
+    assert_eq!(settings.nickname.as_deref(), Some("node-1"));
+    assert_eq!(settings.peers, ["10.0.0.2", "10.0.0.3"]);
+    assert_eq!(settings.ipam.unwrap().range.to_string(), "10.32.0.0/12");
+    assert!(
+        settings
+            .warnings
+            .iter()
+            .any(|text| text.contains("--datapath"))
+    );
+    assert!(
+        !settings
+            .warnings
+            .iter()
+            .any(|text| text.contains("--docker-api"))
+    );
+}
+
+#[test]
+fn an_unknown_flag_ends_with_status_125() {
+    let error = read("--ipaloc-range=10.32.0.0/12").unwrap_err();
+
+    assert_eq!(error.exit_code(), 125);
+    let text = "flag provided but not defined: --ipaloc-range (nearest: --ipalloc-range)";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn ranges_without_room_or_with_host_bits_are_refused() {
+    for (range, words) in [
+        ("10.32.0.0/31", "smaller than minimum size 4"),
+        ("10.32.0.1/24", "bits after network prefix are not all zero"),
+        ("10.32.0.0", "invalid CIDR address"),
+        ("nonsense", "invalid CIDR address"),
+        ("fd00::/127", "smaller than minimum size 4"),
+    ] {
+        let text = refusal(&format!("--ipalloc-range={range}"));
+        assert!(
+            text.contains(words) && text.contains("--ipalloc-range"),
+            "{text}"
+        );
+    }
+    assert!(read("--ipalloc-range=fd00::/64").is_ok());
+}
+
+#[test]
+fn a_default_subnet_must_meet_the_range() {
+    let text = refusal("--ipalloc-range=10.32.0.0/16 --ipalloc-default-subnet=10.40.0.0/24");
+    assert!(text.contains("does not overlap"), "{text}");
+    assert!(read("--ipalloc-range=10.32.0.0/16 --ipalloc-default-subnet=10.32.1.0/24").is_ok());
+    let text = refusal("--ipalloc-default-subnet=10.40.0.0/24");
+    assert!(text.contains("needs --ipalloc-range"), "{text}");
+    let text = refusal("--ipalloc-init=observer");
+    assert!(text.contains("needs --ipalloc-range"), "{text}");
+}
+
+#[test]
+fn nonsense_values_name_flag_and_value() {
+    for (line, words) in [
+        ("--port=70000", "--port: \"70000\""),
+        ("--conn-limit=many", "--conn-limit: \"many\""),
+        ("--mtu=20", "--mtu: 20 is less"),
+        ("--http-addr=6784", "--http-addr: \"6784\""),
+        ("--name=bad", "invalid peer name format: \"bad\""),
+        ("--name=00:00:00:00:00:00", "invalid peer name format"),
+        ("--log-level=loud", "not a valid logrus Level: \"loud\""),
+        ("--host=example", "--host: \"example\""),
+        ("--resume peer", "--resume"),
+        (
+            "--ipalloc-range=10.32.0.0/12 --ipalloc-init=magic",
+            "unknown mode: magic",
+        ),
+    ] {
+        let text = refusal(line);
+        assert!(text.contains(words), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_password_is_refused_rather_than_ignored() {
+    assert!(refusal("--password=x").contains("cannot encrypt"));
+    let by_variable = read_with("", &[("WEAVE_PASSWORD", "x")]);
+    assert!(
+        by_variable
+            .unwrap_err()
+            .to_string()
+            .contains("cannot encrypt")
+    );
+    assert!(read_with("--password=", &[("WEAVE_PASSWORD", "")]).is_ok());
+}
+
+#[test]
+fn the_mtu_comes_from_flag_then_variable_then_default() {
+    let variable = [("WEAVE_MTU", "8916")];
+
+    assert_eq!(read_with("--mtu=1400", &variable).unwrap().mtu, 1400);
+    assert_eq!(read_with("--mtu=0", &variable).unwrap().mtu, 8916);
+    assert_eq!(read_with("", &[]).unwrap().mtu, DEFAULT_MTU);
+    assert!(read_with("", &[("WEAVE_MTU", "x")]).is_err());
+}
+
+#[test]
+fn control_http_can_be_a_socket_or_off() {
+    assert_eq!(read("--http-addr=").unwrap().http, None);
+    let socket = read("--http-addr=/run/weave.sock").unwrap().http;
+    assert_eq!(socket, Some(ListenAddress::Unix("/run/weave.sock".into())));
+    let any = read("--status-addr=:6782").unwrap().status;
+    assert_eq!(any.unwrap().to_string(), "0.0.0.0:6782");
+}

@@ -1,0 +1,163 @@
+//! Addresses of the host itself on the bridge: what `expose` and `hide` take and do.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::run::Outcome;
+use super::{Command, Misuse};
+use crate::http::client::Client;
+
+/// An address argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// An address from the default subnet.
+    FromDefault,
+    /// An address from this subnet.
+    FromSubnet(IpNet),
+    /// This address.
+    Exactly(IpNet),
+}
+
+impl Wanted {
+    fn parse(word: &str) -> Option<Self> {
+        if let Some(subnet) = word.strip_prefix("net:") {
+            return match subnet {
+                "default" => Some(Self::FromDefault),
+                _ => subnet.parse().ok().map(Self::FromSubnet),
+            };
+        }
+        word.strip_prefix("ip:")
+            .unwrap_or(word)
+            .parse()
+            .ok()
+            .map(Self::Exactly)
+    }
+}
+
+pub(super) fn parse_expose(arguments: &[String]) -> Result<Command, Misuse> {
+    let (addresses, rest) = split(arguments);
+    let masquerade = match rest {
+        [] => true,
+        [flag] if flag == "--without-masquerade" => false,
+        _ => return Err(Misuse::Usage),
+    };
+    Ok(Command::Expose {
+        addresses,
+        masquerade,
+    })
+}
+
+pub(super) fn parse_hide(arguments: &[String]) -> Result<Command, Misuse> {
+    match split(arguments) {
+        (addresses, []) => Ok(Command::Hide(addresses)),
+        _ => Err(Misuse::Usage),
+    }
+}
+
+/// The addresses at the front, and the words from the first that is none.
+fn split(arguments: &[String]) -> (Vec<Wanted>, &[String]) {
+    let addresses: Vec<Wanted> = arguments
+        .iter()
+        .map_while(|word| Wanted::parse(word))
+        .collect();
+    let rest = &arguments[addresses.len()..];
+    (or_default(addresses), rest)
+}
+
+fn or_default(addresses: Vec<Wanted>) -> Vec<Wanted> {
+    if addresses.is_empty() {
+        vec![Wanted::FromDefault]
+    } else {
+        addresses
+    }
+}
+
+/// Puts each address on the bridge, allocating or claiming it first.
+pub(super) async fn expose(client: &Client, wanted: &[Wanted], masquerade: bool) -> Outcome {
+    let mut exposed = Vec::new();
+    for wanted in wanted {
+        let address = match obtain(client, wanted).await {
+            Ok(address) => address,
+            Err(failure) => return failure,
+        };
+        let nat = if masquerade { "" } else { "?skipNAT=true" };
+        let path = format!("/expose/{address}{nat}");
+        if let Err(failure) = Outcome::of(client.post(&path).await).into_body() {
+            return failure;
+        }
+        exposed.push(address.addr().to_string());
+    }
+    Outcome::success(format!("{}\n", exposed.join(" ")))
+}
+
+/// Takes each address off the bridge and frees it.
+pub(super) async fn hide(client: &Client, wanted: &[Wanted]) -> Outcome {
+    let mut hidden = Vec::new();
+    for wanted in wanted {
+        let addresses = match held(client, wanted).await {
+            Ok(addresses) => addresses,
+            Err(failure) => return failure,
+        };
+        for address in addresses {
+            let answer = client.delete(&format!("/expose/{address}")).await;
+            if let Err(failure) = Outcome::of(answer).into_body() {
+                return failure;
+            }
+            let answer = client
+                .delete(&format!("/ip/{IDENT}/{}", address.addr()))
+                .await;
+            // Without IPAM (404), or for an address never claimed (400), there is nothing to free.
+            if let Ok(answer) = &answer
+                && matches!(answer.status.as_u16(), 400 | 404)
+            {
+                hidden.push(address.addr());
+                continue;
+            }
+            if let Err(failure) = Outcome::of(answer).into_body() {
+                return failure;
+            }
+            hidden.push(address.addr());
+        }
+    }
+    let hidden: Vec<String> = hidden.iter().map(IpAddr::to_string).collect();
+    Outcome::success(if hidden.is_empty() {
+        String::new()
+    } else {
+        hidden.join(" ") + "\n"
+    })
+}
+
+async fn obtain(client: &Client, wanted: &Wanted) -> Result<IpNet, Outcome> {
+    let answer = match wanted {
+        Wanted::FromDefault => client.post(&format!("/ip/{IDENT}")).await,
+        Wanted::FromSubnet(subnet) => client.post(&format!("/ip/{IDENT}/{subnet}")).await,
+        Wanted::Exactly(address) => {
+            let answer = client.put(&format!("/ip/{IDENT}/{address}")).await;
+            return match answer {
+                // Without IPAM nobody else can have been given the address.
+                Ok(answer) if answer.status.as_u16() == 404 => Ok(*address),
+                answer => Outcome::of(answer).into_body().map(|_| *address),
+            };
+        }
+    };
+    let body = Outcome::of(answer).into_body()?;
+    body.trim()
+        .parse()
+        .map_err(|_| Outcome::failure(1, format!("no address was given: {body}")))
+}
+
+async fn held(client: &Client, wanted: &Wanted) -> Result<Vec<IpNet>, Outcome> {
+    let path = match wanted {
+        Wanted::FromDefault => format!("/ip/{IDENT}"),
+        Wanted::FromSubnet(subnet) => format!("/ip/{IDENT}/{subnet}"),
+        Wanted::Exactly(address) => return Ok(vec![*address]),
+    };
+    let body = Outcome::of(client.get(&path).await).into_body()?;
+    Ok(body
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect())
+}
+
+const IDENT: &str = "weave:expose";

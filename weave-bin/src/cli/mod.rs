@@ -1,0 +1,200 @@
+//! The operator's commands: each asks the daemon over HTTP and prints what it says.
+//!
+//! Words are parsed into a [`Command`] first, so that nothing is sent for a command line that
+//! makes no sense. Exit statuses are Weave Net's: 0 done, 1 refused, 4 not there, 7 no daemon.
+
+mod expose;
+mod run;
+mod usage;
+
+use std::process::ExitCode;
+
+use crate::http::client::Client;
+
+/// A command with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Print the usage text; it was asked for.
+    Help,
+    /// The version.
+    Version,
+    /// A status page, or its part of the report as JSON.
+    Status { page: Page, json: bool },
+    /// The report as JSON.
+    Report,
+    /// The report rendered by a template.
+    Template(String),
+    /// Connect to more peers, or to these only.
+    Connect { peers: Vec<String>, replace: bool },
+    /// Forget given peers.
+    Forget(Vec<String>),
+    /// Take over the addresses of dead peers.
+    RemovePeers(Vec<String>),
+    /// Wait until addresses can be allocated.
+    Prime,
+    /// Put addresses on the bridge.
+    Expose {
+        addresses: Vec<expose::Wanted>,
+        masquerade: bool,
+    },
+    /// Take addresses off the bridge.
+    Hide(Vec<expose::Wanted>),
+}
+
+/// A status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// `/status`.
+    Overview,
+    /// `/status/targets`.
+    Targets,
+    /// `/status/connections`.
+    Connections,
+    /// `/status/peers`.
+    Peers,
+    /// `/status/dns`.
+    Dns,
+    /// `/status/ipam`.
+    Ipam,
+}
+
+/// Why words are no command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Misuse {
+    /// One line before the usage text.
+    Said(String),
+    /// The usage text alone.
+    Usage,
+    /// A command removed long ago: these lines, no usage text.
+    Removed(String),
+}
+
+/// Runs the command that `words` name.
+pub fn run(words: &[String]) -> ExitCode {
+    let command = match parse(words) {
+        Ok(command) => command,
+        Err(misuse) => {
+            match misuse {
+                Misuse::Said(line) => eprintln!("{line}\n{}", usage::TEXT),
+                Misuse::Usage => eprintln!("{}", usage::TEXT),
+                Misuse::Removed(text) => eprintln!("{text}"),
+            }
+            return ExitCode::from(1);
+        }
+    };
+    if command == Command::Help {
+        eprintln!("{}", usage::TEXT);
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run::run(command, &Client::from_env()));
+    ExitCode::from(outcome.print())
+}
+
+fn parse(words: &[String]) -> Result<Command, Misuse> {
+    let Some((name, arguments)) = words.split_first() else {
+        return Err(Misuse::Usage);
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h")
+        || arguments.first().is_some_and(|word| word == "--help")
+    {
+        return Ok(Command::Help);
+    }
+    match name.as_str() {
+        "version" | "--version" => none(arguments).map(|()| Command::Version),
+        "status" => status(arguments),
+        "report" => report(arguments),
+        "connect" => connect(arguments),
+        "forget" => some(arguments).map(Command::Forget),
+        "rmpeer" => some(arguments).map(Command::RemovePeers),
+        "prime" => none(arguments).map(|()| Command::Prime),
+        "expose" => expose::parse_expose(arguments),
+        "hide" => expose::parse_hide(arguments),
+        old if REMOVED.contains(&old) => Err(Misuse::Removed(format!(
+            "The 'weave {old}' command was removed in version 2.0.\n\
+             Containers join the network through the CNI plugin."
+        ))),
+        _ => Err(Misuse::Said(format!("Unknown weave command '{name}'"))),
+    }
+}
+
+fn status(arguments: &[String]) -> Result<Command, Misuse> {
+    let json = arguments.iter().any(|word| word == "--json");
+    let words: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|word| *word != "--json")
+        .collect();
+    let page = match words.as_slice() {
+        [] => Page::Overview,
+        ["targets"] => Page::Targets,
+        ["connections"] => Page::Connections,
+        ["peers"] => Page::Peers,
+        ["dns"] => Page::Dns,
+        ["ipam"] => Page::Ipam,
+        [other, ..] => {
+            return Err(Misuse::Said(format!(
+                "Invalid 'weave status' sub-command: {other}"
+            )));
+        }
+    };
+    Ok(Command::Status { page, json })
+}
+
+fn report(arguments: &[String]) -> Result<Command, Misuse> {
+    match arguments {
+        [] => Ok(Command::Report),
+        [flag, template] if flag == "-f" => Ok(Command::Template(template.clone())),
+        _ => Err(Misuse::Usage),
+    }
+}
+
+fn connect(arguments: &[String]) -> Result<Command, Misuse> {
+    let (replace, peers) = match arguments.split_first() {
+        Some((word, rest)) if word == "--replace" => (true, rest),
+        _ => (false, arguments),
+    };
+    Ok(Command::Connect {
+        peers: some(peers)?,
+        replace,
+    })
+}
+
+fn none(arguments: &[String]) -> Result<(), Misuse> {
+    if arguments.is_empty() {
+        Ok(())
+    } else {
+        Err(Misuse::Usage)
+    }
+}
+
+fn some(arguments: &[String]) -> Result<Vec<String>, Misuse> {
+    if arguments.is_empty() || arguments.iter().any(|word| word.starts_with('-')) {
+        return Err(Misuse::Usage);
+    }
+    Ok(arguments.to_vec())
+}
+
+const REMOVED: [&str; 9] = [
+    "run",
+    "start",
+    "restart",
+    "launch-plugin",
+    "stop-plugin",
+    "launch-proxy",
+    "stop-proxy",
+    "launch-router",
+    "stop-router",
+];
+
+#[cfg(test)]
+mod tests;

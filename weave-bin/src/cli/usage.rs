@@ -1,0 +1,24 @@
+//! The usage text.
+
+/// What `weave help` prints.
+pub(super) const TEXT: &str = "\
+Usage: weave [--local] COMMAND
+
+  weave status [targets | connections | peers | dns | ipam] [--json]
+  weave report [-f TEMPLATE]
+  weave connect [--replace] PEER...
+  weave forget PEER...
+  weave prime
+  weave rmpeer PEER_NAME...
+  weave expose [ADDR...] [--without-masquerade]
+  weave hide [ADDR...]
+  weave version
+  weave help
+
+  weave weaver [FLAG...] [PEER...]     run the daemon
+  weave lab run | up | exec | down     try the network on this machine
+
+PEER  host or address, with an optional port: HOST[:PORT]
+ADDR  [ip:]CIDR, net:CIDR or net:default
+
+Commands talk to the daemon at WEAVE_HTTP_ADDR (127.0.0.1:6784).";
