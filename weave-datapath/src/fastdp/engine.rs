@@ -1,0 +1,381 @@
+//! The fast datapath of one daemon, without I/O.
+//!
+//! In: connections, control messages and heartbeats of peers, routes, time. Out: heartbeats and
+//! control messages to send, events for the owner of the connections, and updates of the tables
+//! that the kernel programs look up.
+//!
+//! Invariant: applying every update in the order of [`Engine::poll_update`] to the tables it
+//! started from gives [`Engine::tables`]. Apply updates before you send what
+//! [`Engine::poll_transmit`] gives: the answer to a heartbeat is only let in by the new tables.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+use super::{
+    Heartbeat, PeerName, Routes, ShortId, TableUpdate, Tables, Vni,
+    health::{Change, Health},
+    heartbeat,
+    hold::Holds,
+    plan::{self, Neighbour},
+};
+
+/// What an [`Engine`] must know from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Name of this peer.
+    pub us: PeerName,
+    /// Overlay MTU in bytes, stated and proven by heartbeats.
+    pub mtu: u16,
+    /// UDP port of the tunnel, [`super::PORT`] by default.
+    pub port: u16,
+}
+
+/// A connection that the mesh has decided to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// Name of the connection between the engine and its owner.
+    pub id: u64,
+    /// The remote peer.
+    pub peer: PeerName,
+    /// Its short id as stated in the handshake, if it has one.
+    pub short_id: Option<ShortId>,
+    /// Our address of the TCP connection.
+    pub local: Ipv4Addr,
+    /// The peer's address of the TCP connection.
+    pub remote: Ipv4Addr,
+    /// The uid both sides know, from the handshake.
+    pub uid: u64,
+    /// Whether frames on this connection must be encrypted: then the fast datapath declines it.
+    pub encrypted: bool,
+}
+
+/// Something to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transmit {
+    /// A UDP datagram without checksum and with DF set.
+    Heartbeat {
+        /// The connection it proves.
+        id: u64,
+        /// Source address.
+        local: Ipv4Addr,
+        /// Destination address.
+        remote: Ipv4Addr,
+        /// Destination port.
+        port: u16,
+        /// VXLAN header and frame.
+        payload: Vec<u8>,
+    },
+    /// An overlay control message.
+    Control {
+        /// The connection it goes through.
+        id: u64,
+        /// Inner tag and its payload.
+        inner: Vec<u8>,
+    },
+}
+
+/// What the owner of a connection has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer has acknowledged a heartbeat: the path carries full-size frames towards it.
+    Established {
+        /// The connection.
+        id: u64,
+    },
+    /// Nothing was heard for 60 s: use another overlay if there is one.
+    Unhealthy {
+        /// The connection.
+        id: u64,
+    },
+    /// Heard again after [`Event::Unhealthy`].
+    Healthy {
+        /// The connection.
+        id: u64,
+    },
+    /// The fast datapath cannot serve this connection, ever.
+    Declined {
+        /// The connection.
+        id: u64,
+        /// Why, in words for `status`.
+        reason: &'static str,
+    },
+}
+
+/// A view of one connection for status output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionStatus {
+    /// Name of the connection.
+    pub id: u64,
+    /// The remote peer.
+    pub peer: PeerName,
+    /// Where frames go: the address of the last accepted heartbeat.
+    pub remote: Ipv4Addr,
+    /// Whether a heartbeat of ours was acknowledged.
+    pub established: bool,
+    /// Whether a heartbeat of the peer was accepted in the last 60 s.
+    pub healthy: bool,
+}
+
+/// The fast datapath engine.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    links: BTreeMap<u64, Link>,
+    routes: Routes,
+    holds: Holds,
+    tables: Tables,
+    stale: bool,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    health: Health,
+    answered: bool,
+}
+
+impl Engine {
+    /// An engine that starts from empty tables.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            config,
+            links: BTreeMap::new(),
+            routes: Routes::default(),
+            holds: Holds::default(),
+            tables: Tables::default(),
+            stale: false,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Starts from the tables an earlier daemon left in the kernel: every way in them is kept until
+    /// a better one is known or its time is up. Call it before anything else.
+    pub fn adopt(&mut self, now: Duration, tables: Tables) {
+        self.tables = tables;
+        self.refresh_holds(now);
+    }
+
+    /// The mesh keeps this connection; heartbeats start.
+    pub fn handle_connection(&mut self, now: Duration, connection: Connection) {
+        let id = connection.id;
+        if connection.encrypted {
+            let reason = "the connection is encrypted and fastdp sends in clear";
+            self.events.push_back(Event::Declined { id, reason });
+            return;
+        }
+        let link = Link {
+            connection,
+            health: Health::new(now),
+            answered: false,
+        };
+        self.links.insert(id, link);
+        self.stale = true;
+        self.send_due(now);
+    }
+
+    /// The connection is gone.
+    pub fn handle_closed(&mut self, _now: Duration, id: u64) {
+        self.stale |= self.links.remove(&id).is_some();
+    }
+
+    /// A control message for the fast datapath: inner tag and payload. Unknown tags are ignored, as
+    /// they are by other implementations.
+    pub fn handle_control(&mut self, now: Duration, id: u64, inner: &[u8]) {
+        let (Some(&ACK), Some(link)) = (inner.first(), self.links.get_mut(&id)) else {
+            return;
+        };
+        if link.health.handle_ack(now) == Some(Change::Established) {
+            self.events.push_back(Event::Established { id });
+        }
+    }
+
+    /// A special frame came out of the tunnel. It is ignored unless it is a heartbeat of a
+    /// connection that we know, from the peer that owns the origin id, to an id that exists.
+    pub fn handle_heartbeat(&mut self, now: Duration, heartbeat: &Heartbeat) {
+        let Some(uid) = heartbeat.uid() else {
+            return;
+        };
+        let Some(peer) = self.owner(heartbeat.origin) else {
+            return;
+        };
+        let resolves = self.owner(heartbeat.destination).is_some();
+        let mine = |link: &&mut Link| link.connection.peer == peer && link.connection.uid == uid;
+        let Some(link) = self.links.values_mut().find(mine).filter(|_| resolves) else {
+            return;
+        };
+
+        let id = link.connection.id;
+        if link.connection.remote != heartbeat.outer_src {
+            link.connection.remote = heartbeat.outer_src;
+            self.stale = true;
+        }
+        if link.health.handle_heartbeat(now) == Some(Change::Healthy) {
+            self.events.push_back(Event::Healthy { id });
+            self.stale = true;
+        }
+        if !link.answered {
+            link.answered = true;
+            link.health.hurry(now);
+            let inner = vec![ACK];
+            self.transmits.push_back(Transmit::Control { id, inner });
+            self.send_due(now);
+        }
+    }
+
+    /// Routes and short ids changed.
+    pub fn handle_routes(&mut self, now: Duration, routes: Routes) {
+        if self.routes != routes {
+            self.routes = routes;
+            self.stale = true;
+        }
+        self.send_due(now);
+    }
+
+    /// Runs what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        for (id, link) in &mut self.links {
+            if link.health.handle_timeout(now) == Some(Change::Unhealthy) {
+                self.events.push_back(Event::Unhealthy { id: *id });
+                self.stale = true;
+            }
+        }
+        self.stale |= self.holds.poll_timeout().is_some_and(|at| at <= now);
+        self.send_due(now);
+    }
+
+    /// When [`Self::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let links = self.links.values().flat_map(|link| {
+            let sendable = self.vni(&link.connection).is_some();
+            let send = sendable.then(|| link.health.next_send());
+            [send, link.health.expires()]
+        });
+        links.chain([self.holds.poll_timeout()]).flatten().min()
+    }
+
+    /// The next thing to send.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The change of the tables since the last call, if there is one.
+    pub fn poll_update(&mut self, now: Duration) -> Option<TableUpdate> {
+        if !std::mem::take(&mut self.stale) {
+            return None;
+        }
+        let next = self.refresh_holds(now);
+        let update = self.tables.diff_to(&next);
+        self.tables = next;
+        (!update.is_empty()).then_some(update)
+    }
+
+    /// The tables as the updates handed out so far make them.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The connections served, in the order of their ids.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionStatus> {
+        self.links.values().map(|link| ConnectionStatus {
+            id: link.connection.id,
+            peer: link.connection.peer,
+            remote: link.connection.remote,
+            established: link.health.is_established(),
+            healthy: link.health.is_healthy(),
+        })
+    }
+
+    fn refresh_holds(&mut self, now: Duration) -> Tables {
+        let us = self.config.us;
+        let mut next = plan::tables(us, &self.routes, &self.neighbours());
+        self.holds.merge(now, us, &self.tables, &mut next);
+        next
+    }
+
+    /// One entry a peer: the youngest connection wins, a usable one before an unusable one.
+    fn neighbours(&self) -> BTreeMap<PeerName, Neighbour> {
+        let mut neighbours = BTreeMap::new();
+        for Link {
+            connection, health, ..
+        } in self.links.values()
+        {
+            let neighbour = Neighbour {
+                id: connection.short_id,
+                path: super::Path {
+                    remote: connection.remote,
+                    local: connection.local,
+                },
+                usable: health.is_healthy(),
+            };
+            let best = neighbours.entry(connection.peer).or_insert(neighbour);
+            if neighbour.usable || !best.usable {
+                *best = neighbour;
+            }
+        }
+        neighbours
+    }
+
+    /// The peer a short id means: what the mesh says, else what a handshake said.
+    fn owner(&self, id: ShortId) -> Option<PeerName> {
+        let mut mesh = self.routes.short_ids.iter();
+        let known = mesh.find(|(_, owned)| **owned == id).map(|(name, _)| *name);
+        known.or_else(|| {
+            let stated = |link: &&Link| link.connection.short_id == Some(id);
+            let peer = self.links.values().find(stated)?.connection.peer;
+            (!self.routes.short_ids.contains_key(&peer)).then_some(peer)
+        })
+    }
+
+    fn vni(&self, connection: &Connection) -> Option<Vni> {
+        let known = self.routes.short_ids.get(&connection.peer).copied();
+        Some(Vni {
+            origin: self.routes.short_ids.get(&self.config.us).copied()?,
+            destination: known.or(connection.short_id)?,
+        })
+    }
+
+    fn send_due(&mut self, now: Duration) {
+        let vnis: Vec<(u64, Vni)> = self
+            .links
+            .iter()
+            .filter_map(|(id, link)| Some((*id, self.vni(&link.connection)?)))
+            .collect();
+        for (id, vni) in vnis {
+            let Some(link) = self.links.get_mut(&id) else {
+                continue;
+            };
+            if link.health.take_send(now) {
+                self.transmits.push_back(Transmit::Heartbeat {
+                    id,
+                    local: link.connection.local,
+                    remote: link.connection.remote,
+                    port: self.config.port,
+                    payload: heartbeat::payload(vni, link.connection.uid, self.config.mtu),
+                });
+            }
+        }
+    }
+}
+
+/// Inner tag of the control message that acknowledges the first heartbeat.
+const ACK: u8 = 0;
+
+#[cfg(test)]
+mod tests;

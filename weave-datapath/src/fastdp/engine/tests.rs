@@ -1,0 +1,324 @@
+//! Scenarios of the engine in virtual time.
+
+use super::*;
+use crate::fastdp::{
+    Entry, HOLD, Hop, Path, Route,
+    health::{SLOW, TIMEOUT},
+    heartbeat::{self, HEAD_LEN},
+};
+
+const US: PeerName = PeerName(1);
+const PEER: PeerName = PeerName(2);
+const FAR: PeerName = PeerName(3);
+const NOW: Duration = Duration::from_secs(5);
+const UID: u64 = 0x0123_4567_89ab_cdef;
+
+fn id(id: u16) -> ShortId {
+    ShortId::try_from(id).unwrap()
+}
+
+fn address(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(172, 30, host, 1)
+}
+
+fn connection() -> Connection {
+    Connection {
+        id: 7,
+        peer: PEER,
+        short_id: Some(id(20)),
+        local: address(1),
+        remote: address(2),
+        uid: UID,
+        encrypted: false,
+    }
+}
+
+fn routes(established: bool) -> Routes {
+    let mut routes = Routes {
+        short_ids: BTreeMap::from([(US, id(10)), (PEER, id(20)), (FAR, id(30))]),
+        ..Routes::default()
+    };
+    if established {
+        routes.unicast = BTreeMap::from([(PEER, PEER), (FAR, PEER)]);
+        routes.broadcast = BTreeMap::from([(US, vec![PEER])]);
+    }
+    routes
+}
+
+fn engine() -> Engine {
+    let mut engine = Engine::new(EngineConfig {
+        us: US,
+        mtu: 1376,
+        port: 6784,
+    });
+    engine.handle_routes(NOW, routes(false));
+    engine
+}
+
+fn heard(uid: u64, from: Ipv4Addr) -> Heartbeat {
+    let frame = heartbeat::frame(uid, 1376);
+    let mut head = [0; HEAD_LEN];
+    head.copy_from_slice(&frame[..HEAD_LEN]);
+    Heartbeat {
+        origin: id(20),
+        destination: id(10),
+        outer_src: from,
+        outer_dst: address(1),
+        frame_len: u32::try_from(frame.len()).unwrap(),
+        head,
+    }
+}
+
+fn transmits(engine: &mut Engine) -> Vec<Transmit> {
+    std::iter::from_fn(|| engine.poll_transmit()).collect()
+}
+
+fn heartbeat_to(remote: Ipv4Addr) -> Transmit {
+    let vni = Vni {
+        origin: id(10),
+        destination: id(20),
+    };
+    Transmit::Heartbeat {
+        id: 7,
+        local: address(1),
+        remote,
+        port: 6784,
+        payload: heartbeat::payload(vni, UID, 1376),
+    }
+}
+
+fn acknowledgement() -> Transmit {
+    Transmit::Control {
+        id: 7,
+        inner: vec![0],
+    }
+}
+
+#[test]
+fn a_connection_is_entered_and_greeted_at_once() {
+    let mut engine = engine();
+    let _ = engine.poll_update(NOW);
+
+    engine.handle_connection(NOW, connection());
+
+    assert_eq!(transmits(&mut engine), [heartbeat_to(address(2))]);
+    assert_eq!(
+        engine.poll_timeout(),
+        Some(NOW + Duration::from_millis(500))
+    );
+}
+
+#[test]
+fn an_unknown_peer_of_a_connection_is_let_in_by_its_stated_id() {
+    let mut engine = engine();
+    let mut unknown = routes(false);
+    unknown.short_ids.remove(&PEER);
+    engine.handle_routes(NOW, unknown);
+    let _ = engine.poll_update(NOW);
+
+    engine.handle_connection(NOW, connection());
+
+    let update = engine.poll_update(NOW).unwrap();
+    let entry = Entry {
+        name: PEER,
+        route: Route::Unreachable,
+    };
+    assert_eq!(update.peers, BTreeMap::from([(id(20), Some(entry))]));
+    engine.handle_heartbeat(NOW, &heard(UID, address(2)));
+    assert!(transmits(&mut engine).contains(&acknowledgement()));
+}
+
+#[test]
+fn the_first_accepted_heartbeat_is_acknowledged_once_and_answered_at_once() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    let _ = transmits(&mut engine);
+    let later = NOW + Duration::from_millis(3);
+
+    engine.handle_heartbeat(later, &heard(UID, address(2)));
+    engine.handle_heartbeat(later, &heard(UID, address(2)));
+
+    assert_eq!(
+        transmits(&mut engine),
+        [acknowledgement(), heartbeat_to(address(2))]
+    );
+}
+
+#[test]
+fn the_acknowledgement_establishes_once() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+
+    for inner in [&[][..], &[1, 9], &[200], &[0], &[0, 1, 2]] {
+        engine.handle_control(NOW, 7, inner);
+    }
+    engine.handle_control(NOW, 99, &[0]);
+
+    assert_eq!(engine.poll_event(), Some(Event::Established { id: 7 }));
+    assert_eq!(engine.poll_event(), None);
+    let _ = transmits(&mut engine);
+    engine.handle_timeout(NOW + SLOW - Duration::from_nanos(1));
+    assert_eq!(transmits(&mut engine), []);
+    engine.handle_timeout(NOW + SLOW);
+    assert_eq!(transmits(&mut engine), [heartbeat_to(address(2))]);
+}
+
+#[test]
+fn heartbeats_that_prove_nothing_are_ignored() {
+    let good = heard(UID, address(2));
+    let wrong = [
+        heard(UID + 1, address(2)),
+        Heartbeat {
+            origin: id(30),
+            ..good
+        },
+        Heartbeat {
+            origin: id(99),
+            ..good
+        },
+        Heartbeat {
+            destination: id(99),
+            ..good
+        },
+        Heartbeat {
+            frame_len: 1389,
+            ..good
+        },
+    ];
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    let _ = transmits(&mut engine);
+
+    for heartbeat in &wrong {
+        engine.handle_heartbeat(NOW, heartbeat);
+        assert_eq!(transmits(&mut engine), [], "{heartbeat:?}");
+    }
+    engine.handle_heartbeat(NOW, &good);
+    assert_eq!(transmits(&mut engine)[0], acknowledgement());
+}
+
+#[test]
+fn the_destination_of_a_heartbeat_only_has_to_exist() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    let elsewhere = Heartbeat {
+        destination: id(30),
+        ..heard(UID, address(2))
+    };
+
+    engine.handle_heartbeat(NOW, &elsewhere);
+
+    assert!(transmits(&mut engine).contains(&acknowledgement()));
+}
+
+#[test]
+fn the_address_of_the_last_heartbeat_is_where_frames_go() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    engine.handle_routes(NOW, routes(true));
+    let _ = engine.poll_update(NOW);
+
+    engine.handle_heartbeat(NOW, &heard(UID, address(9)));
+
+    let path = Path {
+        remote: address(9),
+        local: address(1),
+    };
+    let update = engine.poll_update(NOW).unwrap();
+    assert_eq!(engine.tables().path(id(30)), Some(path));
+    assert_eq!(update.trees[&id(10)], [Hop { id: id(20), path }]);
+    assert!(transmits(&mut engine).contains(&heartbeat_to(address(9))));
+}
+
+#[test]
+fn silence_is_reported_once_and_a_heartbeat_heals() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    engine.handle_control(NOW, 7, &[0]);
+    assert_eq!(engine.poll_event(), Some(Event::Established { id: 7 }));
+
+    engine.handle_timeout(NOW + TIMEOUT);
+    engine.handle_timeout(NOW + 2 * TIMEOUT);
+    assert_eq!(engine.poll_event(), Some(Event::Unhealthy { id: 7 }));
+    assert_eq!(engine.poll_event(), None);
+    assert!(!engine.connections().next().unwrap().healthy);
+
+    engine.handle_heartbeat(NOW + 3 * TIMEOUT, &heard(UID, address(2)));
+    assert_eq!(engine.poll_event(), Some(Event::Healthy { id: 7 }));
+    assert_eq!(engine.poll_event(), None);
+}
+
+#[test]
+fn an_encrypted_connection_is_declined_and_sends_nothing() {
+    let mut engine = engine();
+
+    engine.handle_connection(
+        NOW,
+        Connection {
+            encrypted: true,
+            ..connection()
+        },
+    );
+    engine.handle_heartbeat(NOW, &heard(UID, address(2)));
+    engine.handle_timeout(NOW + TIMEOUT);
+
+    assert!(matches!(
+        engine.poll_event(),
+        Some(Event::Declined { id: 7, .. })
+    ));
+    assert_eq!(transmits(&mut engine), []);
+}
+
+#[test]
+fn a_killed_neighbour_keeps_its_way_until_the_hold_ends() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    engine.handle_routes(NOW, routes(true));
+    let _ = engine.poll_update(NOW);
+    let settled = engine.tables().clone();
+
+    engine.handle_closed(NOW, 7);
+    let mut alone = routes(true);
+    alone.unicast.clear();
+    alone.short_ids.retain(|name, _| *name == US);
+    alone.broadcast.clear();
+    engine.handle_routes(NOW, alone);
+    assert_eq!(engine.poll_update(NOW), None);
+    assert_eq!(*engine.tables(), settled);
+
+    assert_eq!(engine.poll_timeout(), Some(NOW + HOLD));
+    engine.handle_timeout(NOW + HOLD);
+    let update = engine.poll_update(NOW + HOLD).unwrap();
+    assert_eq!(
+        update.macs,
+        BTreeMap::from([(id(20), None), (id(30), None)])
+    );
+    assert_eq!(engine.poll_timeout(), None);
+}
+
+#[test]
+fn adopted_tables_stay_until_the_mesh_is_back() {
+    let mut settled = engine();
+    settled.handle_connection(NOW, connection());
+    settled.handle_routes(NOW, routes(true));
+    let _ = settled.poll_update(NOW);
+    let tables = settled.tables().clone();
+
+    let mut engine = Engine::new(EngineConfig {
+        us: US,
+        mtu: 1376,
+        port: 6784,
+    });
+    engine.adopt(NOW, tables.clone());
+    assert_eq!(engine.poll_update(NOW), None);
+    assert_eq!(engine.poll_timeout(), Some(NOW + HOLD));
+
+    engine.handle_routes(NOW, routes(false));
+    engine.handle_connection(NOW, connection());
+    let _ = engine.poll_update(NOW);
+    assert_eq!(*engine.tables(), tables, "no gap while the mesh comes back");
+
+    engine.handle_routes(NOW, routes(true));
+    assert_eq!(engine.poll_update(NOW), None);
+    assert_ne!(engine.poll_timeout(), Some(NOW + HOLD), "nothing is held");
+}

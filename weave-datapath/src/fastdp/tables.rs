@@ -1,0 +1,153 @@
+//! What the kernel programs look up, as plain values, and the difference between two of them.
+//!
+//! Law: `a.apply(&a.diff_to(&b))` makes `a` equal to `b`, and the difference of equal tables is
+//! empty. Property test: `tests/prop_fastdp.rs`.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use super::{PeerName, ShortId};
+
+/// The two ends of a tunnel hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path {
+    /// Underlay address of the next hop.
+    pub remote: Ipv4Addr,
+    /// Our underlay address towards it.
+    pub local: Ipv4Addr,
+}
+
+/// How frames for a peer travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Route {
+    /// The peer is this one.
+    Us,
+    /// Through the tunnel to the next hop on the way.
+    Fastdp(Path),
+    /// The peer is known, but no way leads to it.
+    Unreachable,
+}
+
+/// The owner of a short id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entry {
+    /// Name of the peer.
+    pub name: PeerName,
+    /// The way to it.
+    pub route: Route,
+}
+
+/// A direct neighbour that gets a copy of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hop {
+    /// Its short id, the destination half of the copy's VNI.
+    pub id: ShortId,
+    /// The way to it.
+    pub path: Path,
+}
+
+/// The complete forwarding state. Invariant: no tree is empty, and every tree's hops ascend.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tables {
+    /// Our short id; without one nothing is sent.
+    pub us: Option<ShortId>,
+    /// Known short ids.
+    pub peers: BTreeMap<ShortId, Entry>,
+    /// Where we pass on the broadcasts of each origin.
+    pub trees: BTreeMap<ShortId, Vec<Hop>>,
+}
+
+/// What changes from one [`Tables`] to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use]
+pub struct TableUpdate {
+    /// Our short id, if it changes.
+    pub us: Option<Option<ShortId>>,
+    /// Changed entries; `None` removes.
+    pub peers: BTreeMap<ShortId, Option<Entry>>,
+    /// Changed trees, whole; an empty one is removed.
+    pub trees: BTreeMap<ShortId, Vec<Hop>>,
+    /// What becomes of the MAC addresses learned from a short id: `Some` moves them to the id that
+    /// their peer has after the change, `None` forgets them. All at once: ids can swap owners.
+    pub macs: BTreeMap<ShortId, Option<ShortId>>,
+}
+
+impl TableUpdate {
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.us.is_none() && self.peers.is_empty() && self.trees.is_empty() && self.macs.is_empty()
+    }
+}
+
+impl Tables {
+    /// The smallest update that turns `self` into `next`.
+    pub fn diff_to(&self, next: &Self) -> TableUpdate {
+        TableUpdate {
+            us: (self.us != next.us).then_some(next.us),
+            peers: changed(&self.peers, &next.peers)
+                .map(|(id, entry)| (id, entry.copied()))
+                .collect(),
+            trees: changed(&self.trees, &next.trees)
+                .map(|(id, hops)| (id, hops.cloned().unwrap_or_default()))
+                .collect(),
+            macs: self.moved_macs(next),
+        }
+    }
+
+    /// Applies an update.
+    pub fn apply(&mut self, update: &TableUpdate) {
+        if let Some(us) = update.us {
+            self.us = us;
+        }
+        for (id, entry) in &update.peers {
+            match entry {
+                Some(entry) => self.peers.insert(*id, *entry),
+                None => self.peers.remove(id),
+            };
+        }
+        for (id, hops) in &update.trees {
+            if hops.is_empty() {
+                self.trees.remove(id);
+            } else {
+                self.trees.insert(*id, hops.clone());
+            }
+        }
+    }
+
+    /// The tunnel path towards the owner of `id`.
+    #[must_use]
+    pub fn path(&self, id: ShortId) -> Option<Path> {
+        match self.peers.get(&id)?.route {
+            Route::Fastdp(path) => Some(path),
+            Route::Us | Route::Unreachable => None,
+        }
+    }
+
+    fn moved_macs(&self, next: &Self) -> BTreeMap<ShortId, Option<ShortId>> {
+        let keeps =
+            |id, entry: &Entry| next.peers.get(id).is_some_and(|now| now.name == entry.name);
+        let lost = self.peers.iter().filter(|(id, entry)| !keeps(id, entry));
+        let remote = lost.filter(|(_, entry)| entry.route != Route::Us);
+        remote
+            .map(|(id, entry)| {
+                let moved = next.peers.iter().find(|(_, now)| now.name == entry.name);
+                (*id, moved.map(|(id, _)| *id))
+            })
+            .collect()
+    }
+}
+
+/// Keys whose value differs, with the new value.
+fn changed<'a, K: Ord + Copy, V: PartialEq>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (K, Option<&'a V>)> {
+    let removed = old.keys().filter(|key| !new.contains_key(key));
+    let written = new
+        .iter()
+        .filter(|(key, value)| old.get(key) != Some(value));
+    removed
+        .map(|key| (*key, None))
+        .chain(written.map(|(key, value)| (*key, Some(value))))
+}
