@@ -36,7 +36,7 @@ pub(crate) enum Side {
     Server,
 }
 
-/// Which processors the load's threads run on: neighbours for the two ends of a stream, so that
+/// Which processors the load's threads run on: neighbours for the two sides of a stream, so that
 /// sender and receiver do not share one unless there is only one.
 #[derive(Debug, Clone)]
 pub(crate) struct Placement {
@@ -58,6 +58,11 @@ impl Placement {
             }
         }
         Ok(Self { processors })
+    }
+
+    /// How many processors there are to use.
+    pub(crate) fn processors(&self) -> usize {
+        self.processors.len()
     }
 
     /// The processor for one side of stream number `stream`, from 0.

@@ -27,10 +27,7 @@ pub(crate) trait Place {
     /// # Errors
     ///
     /// The place cannot be entered, or what `work` returns.
-    fn open(
-        &self,
-        work: impl FnOnce() -> io::Result<Socket> + Send + 'static,
-    ) -> io::Result<Socket>;
+    fn open(&self, work: impl FnOnce() -> io::Result<Socket> + Send) -> io::Result<Socket>;
 }
 
 /// Connects `count` times from `client` to `address`, an address of `server`.
@@ -86,7 +83,6 @@ pub(crate) fn datagrams(
         socket.bind(&SocketAddr::from((address, 0)).into())?;
         Ok(socket)
     })?;
-    server.set_read_timeout(Some(POLL))?;
     let target = server.local_addr()?;
     let client = client.open(move || {
         let socket = udp_socket()?;
@@ -127,9 +123,6 @@ const BUFFER: usize = 2 << 20;
 /// How long a connect or a read waits before the path counts as broken.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a UDP receiver waits before it looks whether it is to stop.
-const POLL: Duration = Duration::from_millis(50);
-
 /// Sockets on the loopback device, for tests of the load itself.
 #[cfg(test)]
 pub(crate) mod loopback {
@@ -138,10 +131,7 @@ pub(crate) mod loopback {
     struct Here;
 
     impl Place for Here {
-        fn open(
-            &self,
-            work: impl FnOnce() -> io::Result<Socket> + Send + 'static,
-        ) -> io::Result<Socket> {
+        fn open(&self, work: impl FnOnce() -> io::Result<Socket> + Send) -> io::Result<Socket> {
             work()
         }
     }
