@@ -1,0 +1,106 @@
+//! Taking in what others say about the graph.
+
+use std::collections::BTreeSet;
+
+use super::{Effects, MAX_PEERS, Topology};
+use crate::peer::{PeerName, PeerRecord, ShortId};
+
+/// What an update brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Merged {
+    /// Every peer the update has a record of.
+    pub names: BTreeSet<PeerName>,
+    /// The peers whose record was taken over: what is worth passing on.
+    pub news: BTreeSet<PeerName>,
+    /// Our own record changed by itself (an older incarnation of us was superseded, or our short
+    /// id was contested) and has to be announced.
+    pub local_changed: bool,
+    /// Short ids that stand for another peer than before.
+    pub short_id_changes: BTreeSet<ShortId>,
+    /// Peers that were not taken in: the topology is full, or the name is
+    /// [`PeerName::UNKNOWN`].
+    pub refused: usize,
+}
+
+impl Topology {
+    /// Merges a decoded update (mesh protocol, "merging an update").
+    ///
+    /// A record replaces the one that is known if it [supersedes](PeerRecord::supersedes) it, or if
+    /// none is known; then every peer it lists a connection to becomes known too. Our own record
+    /// is never replaced. Of a peer that occurs twice the newest record counts. (Weave Net keeps
+    /// the connections of the last one, whatever its version.)
+    pub fn merge(&mut self, update: Vec<PeerRecord>) -> Merged {
+        let mut merged = Merged::default();
+        let mut effects = Effects::default();
+        let mut mentioned = BTreeSet::new();
+        for record in update {
+            let name = record.name;
+            merged.names.insert(name);
+            if name == self.us {
+                self.supersede_incarnation(&record, &mut effects);
+            } else if self.is_news(&record) {
+                if self.is_refused(name) {
+                    merged.refused += 1;
+                    continue;
+                }
+                mentioned.extend(record.connections.keys().copied());
+                self.take_over(record, &mut effects);
+                merged.news.insert(name);
+            }
+        }
+        for name in mentioned {
+            if self.is_refused(name) {
+                merged.refused += 1;
+            } else if self.get(name).is_none() {
+                self.insert(PeerRecord::placeholder(name), &mut effects);
+            }
+        }
+        self.leave_contested_short_id(&mut effects);
+        merged.local_changed = effects.local_changed;
+        merged.short_id_changes = effects.short_id_changes;
+        merged
+    }
+
+    /// Whether a record of another peer would be taken over by [`Topology::merge`].
+    #[must_use]
+    pub fn is_news(&self, record: &PeerRecord) -> bool {
+        record.name != self.us
+            && self
+                .get(record.name)
+                .is_none_or(|old| record.supersedes(old))
+    }
+
+    /// Raises our version over what others remember of an earlier incarnation of us.
+    ///
+    /// Nothing is above the largest version; if somebody claims it for us, ours equals it and the
+    /// incarnation with the larger id wins. (In Weave Net the version wraps to 0.)
+    fn supersede_incarnation(&mut self, remembered: &PeerRecord, effects: &mut Effects) {
+        let local = self.local();
+        if remembered.uid != local.uid && remembered.version >= local.version {
+            let version = remembered.version;
+            self.change_local(|local| local.version = version.saturating_add(1));
+            effects.local_changed = true;
+        }
+    }
+
+    fn take_over(&mut self, record: PeerRecord, effects: &mut Effects) {
+        let Some(known) = self.peers.get_mut(&record.name) else {
+            self.insert(record, effects);
+            return;
+        };
+        let (name, old, new) = (record.name, known.record.short_id, record.short_id);
+        known.record = record;
+        if old != new {
+            let removed = old.and_then(|id| self.short_ids.remove(id, name));
+            let added = new.and_then(|id| self.short_ids.add(id, name));
+            effects
+                .short_id_changes
+                .extend(removed.into_iter().chain(added));
+        }
+    }
+
+    fn is_refused(&self, name: PeerName) -> bool {
+        name == PeerName::UNKNOWN || (self.len() >= MAX_PEERS && self.get(name).is_none())
+    }
+}

@@ -1,0 +1,244 @@
+//! Ways through the graph: next hops, broadcast trees, whom to gossip with.
+//!
+//! All peers that hold the same records compute the same routes: among shortest paths the one is
+//! taken that the lowest-named peer of the previous level finds, level by level (mesh protocol,
+//! "breadth-first search"). A broadcast therefore reaches every peer once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Topology;
+use crate::peer::PeerName;
+use crate::random::Random;
+
+/// Which connections count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// Every connection somebody lists, in the direction from the lister. For gossip.
+    All,
+    /// Connections that both ends list as established. For data.
+    Established,
+}
+
+/// What a peer needs to send and to relay, as of one state of the topology.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routes {
+    /// The peer the routes start from.
+    pub us: PeerName,
+    /// Next hop to each peer that data can reach; our own entry is [`PeerName::UNKNOWN`].
+    pub unicast: BTreeMap<PeerName, PeerName>,
+    /// Next hop to each peer that gossip can reach; our own entry is [`PeerName::UNKNOWN`].
+    pub unicast_all: BTreeMap<PeerName, PeerName>,
+}
+
+impl Routes {
+    /// The routes from the peer that holds `topology`.
+    #[must_use]
+    pub fn new(topology: &Topology) -> Self {
+        Self {
+            us: topology.local().name,
+            unicast: unicast(topology, Relation::Established),
+            unicast_all: unicast(topology, Relation::All),
+        }
+    }
+}
+
+/// Next hop to each peer that can be reached; our own entry is [`PeerName::UNKNOWN`].
+#[must_use]
+pub fn unicast(topology: &Topology, relation: Relation) -> BTreeMap<PeerName, PeerName> {
+    Graph::new(topology, relation).unicast(topology.local().name)
+}
+
+/// The neighbours to which we pass on what `source` broadcasts; none if its broadcasts do not
+/// reach us.
+#[must_use]
+pub fn broadcast_hops(
+    topology: &Topology,
+    relation: Relation,
+    source: PeerName,
+) -> BTreeSet<PeerName> {
+    Graph::new(topology, relation).broadcast_hops(topology.local().name, source)
+}
+
+/// Draws the neighbours to gossip with, given the next hops of [`Relation::All`].
+///
+/// About twice the logarithm of the number of peers, each draw in proportion to
+/// [`gossip_weights`].
+#[must_use]
+pub fn gossip_targets(
+    unicast_all: &BTreeMap<PeerName, PeerName>,
+    except: PeerName,
+    random: &mut Random,
+) -> Vec<PeerName> {
+    let mut candidates: Vec<_> = gossip_weights(unicast_all, except).into_iter().collect();
+    let mut total: u64 = candidates.iter().map(|(_, weight)| weight).sum();
+    let mut targets = Vec::new();
+    for _ in 0..gossip_fanout(unicast_all.len(), candidates.len()) {
+        let mut drawn = random.below(total);
+        let hit = candidates.iter().position(|(_, weight)| {
+            let is_hit = drawn < *weight;
+            drawn = drawn.saturating_sub(*weight);
+            is_hit
+        });
+        let Some(hit) = hit else { break };
+        let (target, weight) = candidates.swap_remove(hit);
+        total -= weight;
+        targets.push(target);
+    }
+    targets
+}
+
+/// How many peers each neighbour but `except` leads to.
+#[must_use]
+pub fn gossip_weights(
+    unicast_all: &BTreeMap<PeerName, PeerName>,
+    except: PeerName,
+) -> BTreeMap<PeerName, u64> {
+    let mut weights = BTreeMap::new();
+    for hop in unicast_all
+        .values()
+        .filter(|hop| **hop != PeerName::UNKNOWN && **hop != except)
+    {
+        *weights.entry(*hop).or_default() += 1;
+    }
+    weights
+}
+
+/// How many neighbours to gossip with: 2·log₂ of the number of peers that can be reached, us
+/// included, rounded down, and at most as many as there are.
+#[must_use]
+pub fn gossip_fanout(peers: usize, candidates: usize) -> usize {
+    let peers = peers as u64;
+    let twice_log2 = peers.saturating_mul(peers).checked_ilog2().unwrap_or(0);
+    usize::try_from(twice_log2).map_or(candidates, |needed| needed.min(candidates))
+}
+
+/// The graph under one relation, in a form made for searching. Peers are numbered in the order of
+/// their names, so comparing numbers compares names.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    names: Vec<PeerName>,
+    neighbours: Vec<Vec<usize>>,
+}
+
+impl Graph {
+    /// The graph of a topology. Connections to peers that are not known do not count.
+    #[must_use]
+    pub fn new(topology: &Topology, relation: Relation) -> Self {
+        let names: Vec<_> = topology.records().map(|record| record.name).collect();
+        let neighbours: Vec<_> = topology
+            .records()
+            .map(|record| {
+                let mut found = Vec::with_capacity(record.connections.len());
+                for (remote, link) in &record.connections {
+                    let counts = relation == Relation::All || link.established;
+                    found.extend(names.binary_search(remote).ok().filter(|_| counts));
+                }
+                found
+            })
+            .collect();
+        let mut graph = Self { names, neighbours };
+        if relation == Relation::Established {
+            graph.keep_symmetric();
+        }
+        graph
+    }
+
+    /// Next hop from `us` to each peer that can be reached; the own entry is
+    /// [`PeerName::UNKNOWN`]. Empty if `us` is not in the graph.
+    #[must_use]
+    pub fn unicast(&self, us: PeerName) -> BTreeMap<PeerName, PeerName> {
+        let Some(start) = self.number(us) else {
+            return BTreeMap::new();
+        };
+        let search = self.search(start, None);
+        let hop = |hop: usize| {
+            if hop == start {
+                PeerName::UNKNOWN
+            } else {
+                self.names[hop]
+            }
+        };
+        let routes = self.names.iter().zip(search.first_hop);
+        routes
+            .filter_map(|(name, first)| Some((*name, hop(first?))))
+            .collect()
+    }
+
+    /// The neighbours to which `us` passes on what `source` broadcasts.
+    #[must_use]
+    pub fn broadcast_hops(&self, us: PeerName, source: PeerName) -> BTreeSet<PeerName> {
+        let (Some(us), Some(source)) = (self.number(us), self.number(source)) else {
+            return BTreeSet::new();
+        };
+        let search = self.search(source, Some(us));
+        if !search.is_found {
+            return BTreeSet::new();
+        }
+        let reached = |neighbour: &usize| search.first_hop[*neighbour].is_some();
+        let hops = self.neighbours[us]
+            .iter()
+            .filter(|neighbour| !reached(neighbour));
+        hops.map(|hop| self.names[*hop]).collect()
+    }
+
+    /// The peers that can be reached from `from`, itself included.
+    #[must_use]
+    pub fn reachable(&self, from: PeerName) -> BTreeSet<PeerName> {
+        self.unicast(from).into_keys().collect()
+    }
+
+    fn number(&self, name: PeerName) -> Option<usize> {
+        self.names.binary_search(&name).ok()
+    }
+
+    fn keep_symmetric(&mut self) {
+        let all = self.neighbours.clone();
+        for (peer, neighbours) in self.neighbours.iter_mut().enumerate() {
+            neighbours.retain(|neighbour| all[*neighbour].binary_search(&peer).is_ok());
+        }
+    }
+
+    /// Searches breadth first until `stop` is taken out of its level.
+    fn search(&self, start: usize, stop: Option<usize>) -> Search {
+        let mut first_hop = vec![None; self.names.len()];
+        first_hop[start] = Some(start);
+        let mut level = vec![start];
+        while !level.is_empty() {
+            level.sort_unstable();
+            let mut next = Vec::new();
+            for current in level {
+                if Some(current) == stop {
+                    return Search {
+                        is_found: true,
+                        first_hop,
+                    };
+                }
+                for &neighbour in &self.neighbours[current] {
+                    if first_hop[neighbour].is_none() {
+                        let hop = if current == start {
+                            Some(neighbour)
+                        } else {
+                            first_hop[current]
+                        };
+                        first_hop[neighbour] = hop;
+                        next.push(neighbour);
+                    }
+                }
+            }
+            level = next;
+        }
+        Search {
+            is_found: false,
+            first_hop,
+        }
+    }
+}
+
+/// Where a search got to.
+struct Search {
+    /// Whether the peer to stop at was reached.
+    is_found: bool,
+    /// For each peer reached so far the first hop on the way to it; the start itself for the
+    /// start.
+    first_hop: Vec<Option<usize>>,
+}
