@@ -13,6 +13,7 @@
 //! | [`attach`] | joining a pod to the bridge, and taking it off |
 //! | [`arp`] | announcing an address, asking who has one |
 //! | [`netcheck`] | does an address range clash with a route of the host |
+//! | [`sysctl`] | per-interface settings, as steps name them |
 //!
 //! All of these need the feature `netlink` (on by default); kernel operations need
 //! `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`. `ALGORITHM.md` states the laws the
@@ -21,6 +22,20 @@
 #![deny(unsafe_code)]
 
 #[cfg(feature = "netlink")]
+pub mod arp;
+#[cfg(feature = "netlink")]
+pub mod attach;
+#[cfg(feature = "netlink")]
+pub mod bridge;
+#[cfg(feature = "netlink")]
+pub mod netcheck;
+#[cfg(feature = "netlink")]
 pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;
+#[cfg(feature = "netlink")]
+pub mod sysctl;
+pub mod fastdp;
+pub mod packet;
+
+pub use fastdp::{PeerName, ShortId};

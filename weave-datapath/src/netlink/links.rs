@@ -47,6 +47,20 @@ impl Netlink {
         self.link_query(request, Object::Name(name)).await
     }
 
+    /// The link of this name, which must exist.
+    ///
+    /// # Errors
+    /// [`Error::is_missing`] when it does not.
+    pub async fn require_link(&self, name: &str) -> Result<Link, Error> {
+        self.link_by_name(name)
+            .await?
+            .ok_or_else(|| Error::Refused {
+                operation: "look up",
+                object: format!("interface {name}"),
+                source: nix::Error::ENODEV.into(),
+            })
+    }
+
     /// The link of this index, if there is one.
     ///
     /// # Errors
@@ -176,13 +190,7 @@ impl Netlink {
             .mtu(mtu)
             .build();
         self.create(message, "create vxlan device", name).await?;
-        self.link_by_name(name)
-            .await?
-            .ok_or_else(|| Error::Refused {
-                operation: "look up",
-                object: format!("interface {name}"),
-                source: nix::Error::ENODEV.into(),
-            })
+        self.require_link(name).await
     }
 
     async fn create(
