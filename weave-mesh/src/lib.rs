@@ -10,8 +10,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod connection;
+pub mod connector;
 pub mod gob;
+pub mod gossip;
+pub mod node;
+pub mod overlay;
 pub mod peer;
 pub mod random;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 pub mod topology;
 pub mod wire;

@@ -1,0 +1,104 @@
+//! Why a connection ends, in the words of Weave Net where it has them.
+
+use std::net::SocketAddr;
+
+use super::HandshakeError;
+use crate::gob;
+use crate::gossip::ChannelError;
+use crate::overlay::NoneInCommon;
+use crate::peer::PeerName;
+use crate::wire::frame::FrameError;
+use crate::wire::message::MessageError;
+
+/// Why a connection ends. Nothing but the connection is affected unless a variant says so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The two sides could not introduce themselves.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// A discovered address leads to a peer nobody has heard of.
+    #[error("Found unknown remote name: {name} at {address}")]
+    UnknownName {
+        /// The name at the other end.
+        name: PeerName,
+        /// The address that was dialled.
+        address: SocketAddr,
+    },
+    /// Another peer has our name. The target is not tried again; rename one of the two.
+    #[error("local \"{local}\" and remote \"{remote}\" peer names collision")]
+    Collision {
+        /// Our name and nickname.
+        local: String,
+        /// The other's name and nickname.
+        remote: String,
+    },
+    /// The address leads back to us. The target is not tried again.
+    #[error("cannot connect to ourself")]
+    Ourself,
+    /// The two data planes do not fit.
+    #[error(transparent)]
+    Overlay(#[from] NoneInCommon),
+    /// Another connection with the same peer is kept instead.
+    #[error("Multiple connections to {remote} added to {local}")]
+    Duplicate {
+        /// Name and nickname of the peer.
+        remote: String,
+        /// Our name and nickname.
+        local: String,
+    },
+    /// There are as many connections as the configuration allows.
+    #[error("Connection limit reached ({0})")]
+    Limit(usize),
+    /// More inbound connections are being introduced than this peer takes on at a time.
+    #[error("too many connections are being introduced")]
+    Busy,
+    /// The remote announced a message over the limit.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The remote sent a message that cannot be decoded.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// The remote sent a topology update that cannot be decoded. The topology is unchanged.
+    #[error(transparent)]
+    Topology(#[from] gob::Error),
+    /// The remote sent a unicast on the channel that has none.
+    #[error("unexpected topology gossip unicast: {0:?}")]
+    TopologyUnicast(Vec<u8>),
+    /// A channel refused what the remote sent.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// Nothing complete arrived for too long.
+    #[error("read tcp {local}->{remote}: i/o timeout")]
+    ReadTimeout {
+        /// Our end.
+        local: SocketAddr,
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// Nothing could be written for too long.
+    #[error("write tcp {local}->{remote}: i/o timeout")]
+    WriteTimeout {
+        /// Our end.
+        local: SocketAddr,
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// More control messages wait than a live connection lets pile up.
+    #[error("outgoing control queue is full")]
+    Congested,
+    /// The data plane gave up on the connection.
+    #[error("{0}")]
+    OverlayFailed(String),
+    /// The stream ended: `EOF` or the text of an error.
+    #[error("{0}")]
+    Closed(String),
+}
+
+impl Reason {
+    /// True if the target would end in the same way again and waits for a user.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Collision { .. } | Self::Ourself)
+    }
+}

@@ -1,0 +1,316 @@
+//! Whom to dial, and when.
+//!
+//! A target is a direct peer (a string somebody gave) or an address learned from the topology.
+//! Each has a state, the last error and a time to try again that moves away with every failure
+//! (Weave Net mesh protocol, sections 7.1 to 7.4). The invariant: a target that leads to a peer
+//! that is connected already is never dialled.
+//!
+//! Dials go out through [`Connector::poll_dial`]; whoever dials hands the outcome back.
+
+mod address;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use address::{AddressError, PeerAddress};
+pub use target::Target;
+pub(crate) use target::{Ending, TargetReport};
+
+use crate::node::DialId;
+use crate::peer::PeerName;
+use crate::random::Random;
+use target::{Entry, Key, State};
+
+/// The targets of one peer.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    us: PeerName,
+    port: u16,
+    random: Random,
+    direct: BTreeMap<String, PeerAddress>,
+    targets: BTreeMap<Key, Entry>,
+    dials: BTreeMap<DialId, Key>,
+    attempts: usize,
+    next_dial: u64,
+}
+
+/// What is connected and what could be, at the moment targets are evaluated.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// Peers with a connection that is part of the topology.
+    pub(crate) connected: BTreeSet<PeerName>,
+    /// Remote addresses of those connections.
+    pub(crate) addresses: BTreeSet<SocketAddr>,
+    /// Remote hosts of those connections that are inbound.
+    pub(crate) inbound: BTreeSet<IpAddr>,
+    /// Addresses from the topology, with the peer each leads to.
+    pub(crate) candidates: BTreeMap<SocketAddr, PeerName>,
+}
+
+impl Connector {
+    /// A connector without targets; `port` stands in for the port of peers given without one.
+    pub(crate) fn new(us: PeerName, port: u16, random: Random) -> Self {
+        Self {
+            us,
+            port,
+            random,
+            direct: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            attempts: 0,
+            next_dial: 0,
+        }
+    }
+
+    /// Adds direct peers and makes them due; returns the strings that are no `host[:port]`.
+    pub(crate) fn connect(
+        &mut self,
+        now: Duration,
+        peers: impl IntoIterator<Item = String>,
+        replace: bool,
+    ) -> Vec<AddressError> {
+        if replace {
+            self.direct.clear();
+        }
+        let mut errors = Vec::new();
+        for peer in peers {
+            match peer.parse::<PeerAddress>() {
+                Ok(address) => {
+                    if let Some(entry) = self.targets.get_mut(&Key::Direct(peer.clone())) {
+                        entry.make_due(now);
+                    }
+                    self.direct.insert(peer, address);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+
+    /// Removes direct peers, named exactly as they were given.
+    pub(crate) fn forget(&mut self, peers: &[String]) {
+        for peer in peers {
+            self.direct.remove(peer);
+        }
+    }
+
+    /// The direct peers, as given, in order.
+    pub(crate) fn direct_peers(&self) -> impl Iterator<Item = &str> {
+        self.direct.keys().map(String::as_str)
+    }
+
+    /// Brings the set of targets in line with what is connected and what is known.
+    pub(crate) fn evaluate(&mut self, now: Duration, around: &Surroundings) {
+        self.evaluate_direct(now, around);
+        self.evaluate_discovered(now, around);
+    }
+
+    fn evaluate_direct(&mut self, now: Duration, around: &Surroundings) {
+        self.targets.retain(|key, entry| match key {
+            Key::Direct(peer) => entry.is_busy() || self.direct.contains_key(peer),
+            Key::Discovered(_) => true,
+        });
+        for (peer, address) in &self.direct {
+            let entry = self
+                .targets
+                .entry(Key::Direct(peer.clone()))
+                .or_insert_with(|| Entry::due(now, address.literal(self.port)));
+            let is_reached = entry
+                .peer
+                .is_some_and(|name| around.connected.contains(&name))
+                || entry
+                    .addresses
+                    .iter()
+                    .any(|known| around.addresses.contains(known))
+                || (address.port().is_none()
+                    && entry
+                        .addresses
+                        .iter()
+                        .any(|known| around.inbound.contains(&known.ip())));
+            match entry.state {
+                State::Waiting if is_reached => entry.state = State::Suspended,
+                State::Suspended if !is_reached => entry.state = State::Waiting,
+                _ => {}
+            }
+        }
+    }
+
+    fn evaluate_discovered(&mut self, now: Duration, around: &Surroundings) {
+        let mut taken = BTreeSet::new();
+        let mut under_way = BTreeSet::new();
+        for (key, entry) in &self.targets {
+            if let Key::Direct(_) = key {
+                taken.extend(entry.addresses.iter().copied());
+                if entry.state == State::Attempting {
+                    under_way.extend(entry.peer);
+                }
+            }
+        }
+        let is_valid = |address: &SocketAddr, name: &PeerName| {
+            !around.addresses.contains(address)
+                && !around.connected.contains(name)
+                && !taken.contains(address)
+                && !under_way.contains(name)
+        };
+        self.targets.retain(|key, entry| match key {
+            Key::Direct(_) => true,
+            Key::Discovered(address) => {
+                entry.is_busy()
+                    || around
+                        .candidates
+                        .get(address)
+                        .is_some_and(|name| is_valid(address, name))
+            }
+        });
+        for (address, name) in &around.candidates {
+            let key = Key::Discovered(*address);
+            if is_valid(address, name) && !self.targets.contains_key(&key) {
+                let wait = self.politeness(*name);
+                let mut entry = Entry::due(now + wait, Some(*address));
+                entry.peer = Some(*name);
+                self.targets.insert(key, entry);
+            }
+        }
+    }
+
+    /// How long to leave the first attempt on a discovered peer to that peer.
+    ///
+    /// Both ends learn of each other at the same time. The lower name dials at once, the other
+    /// waits, so that most pairs end up with one connection and no duplicate.
+    fn politeness(&mut self, name: PeerName) -> Duration {
+        if self.us < name {
+            return Duration::ZERO;
+        }
+        between(&mut self.random, POLITE_MIN, POLITE_MAX)
+    }
+
+    /// The next target that is due, if another attempt may start. `limit` is the reason why no
+    /// connection may be opened at all: it fails the attempt.
+    pub(crate) fn poll_dial(
+        &mut self,
+        now: Duration,
+        limit: Option<&str>,
+    ) -> Option<(DialId, Target)> {
+        if self.attempts >= MAX_ATTEMPTS {
+            return None;
+        }
+        loop {
+            let key = self
+                .targets
+                .iter()
+                .filter(|(_, entry)| entry.due_at().is_some_and(|at| at <= now))
+                .min_by_key(|(_, entry)| entry.due_at())
+                .map(|(key, _)| key.clone())?;
+            let entry = self.targets.get_mut(&key)?;
+            if let Some(reason) = limit {
+                entry.fail_later(now, reason.to_owned(), &mut self.random);
+                continue;
+            }
+            let target = match &key {
+                Key::Direct(peer) => {
+                    let Some(address) = self.direct.get(peer) else {
+                        self.targets.remove(&key);
+                        continue;
+                    };
+                    Target::direct(peer, address, self.port)
+                }
+                Key::Discovered(address) => Target::Discovered(*address),
+            };
+            let dial = DialId(self.next_dial);
+            self.next_dial += 1;
+            entry.state = State::Attempting;
+            self.dials.insert(dial, key);
+            self.attempts += 1;
+            return Some((dial, target));
+        }
+    }
+
+    /// Records the addresses that a direct peer resolved to.
+    pub(crate) fn handle_resolved(&mut self, dial: DialId, addresses: Vec<SocketAddr>) {
+        if let Some(entry) = self.entry(dial) {
+            entry.addresses = addresses;
+        }
+    }
+
+    /// Whether a connection from this attempt may lead to a peer that nobody has heard of.
+    pub(crate) fn accepts_unknown(&self, dial: DialId, address: SocketAddr) -> bool {
+        match self.dials.get(&dial) {
+            Some(Key::Direct(_)) => true,
+            Some(Key::Discovered(_)) | None => self
+                .direct
+                .values()
+                .any(|direct| direct.literal(self.port) == Some(address)),
+        }
+    }
+
+    /// Records which peer answered, so that another way to it makes this target superfluous.
+    pub(crate) fn handle_introduced(&mut self, dial: DialId, peer: PeerName) {
+        if let Some(entry) = self.entry(dial) {
+            entry.peer = Some(peer);
+        }
+    }
+
+    /// The connection from this attempt is part of the topology.
+    pub(crate) fn handle_added(&mut self, dial: DialId) {
+        let Some(entry) = self.entry(dial) else {
+            return;
+        };
+        if entry.state == State::Attempting {
+            entry.state = State::Connected;
+            self.attempts -= 1;
+        }
+    }
+
+    /// The attempt failed, or its connection ended.
+    pub(crate) fn handle_ended(&mut self, now: Duration, dial: DialId, ending: Ending) {
+        let Some(key) = self.dials.remove(&dial) else {
+            return;
+        };
+        let Some(entry) = self.targets.get_mut(&key) else {
+            return;
+        };
+        if entry.state == State::Attempting {
+            self.attempts -= 1;
+        }
+        match ending {
+            Ending::Failed(reason) => entry.fail_later(now, reason, &mut self.random),
+            Ending::Never(reason) => entry.fail_for_ever(reason),
+            Ending::Closed(reason) => entry.close(now, reason, &mut self.random),
+        }
+    }
+
+    /// When the next target is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        if self.attempts >= MAX_ATTEMPTS {
+            return None;
+        }
+        self.targets.values().filter_map(Entry::due_at).min()
+    }
+
+    /// Targets that are neither connected nor suspended, for the report.
+    pub(crate) fn report(&self, now: Duration) -> impl Iterator<Item = TargetReport> {
+        self.targets
+            .iter()
+            .filter_map(move |(key, entry)| entry.report(now, key))
+    }
+
+    fn entry(&mut self, dial: DialId) -> Option<&mut Entry> {
+        self.targets.get_mut(self.dials.get(&dial)?)
+    }
+}
+
+/// A time in `min..max`.
+fn between(random: &mut Random, min: Duration, max: Duration) -> Duration {
+    let span = u64::try_from(max.saturating_sub(min).as_micros()).unwrap_or(u64::MAX);
+    min + Duration::from_micros(random.below(span))
+}
+
+/// Attempts at a time, from the dial until the connection is part of the topology.
+const MAX_ATTEMPTS: usize = 32;
+/// Bounds of the time the higher name leaves to the lower one.
+const POLITE_MIN: Duration = Duration::from_secs(2);
+const POLITE_MAX: Duration = Duration::from_secs(4);

@@ -1,0 +1,191 @@
+//! One target: its state and the times at which it is tried.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{PeerAddress, between};
+use crate::node::{ConnectionState, Retry};
+use crate::peer::PeerName;
+use crate::random::Random;
+
+/// Where to dial. `Display` is what status and log show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A peer that somebody named; the name is resolved at every attempt.
+    Direct {
+        /// As it was given.
+        peer: String,
+        /// Host name or IP address.
+        host: String,
+        /// Port to dial.
+        port: u16,
+    },
+    /// An address from the topology.
+    Discovered(SocketAddr),
+}
+
+impl Target {
+    pub(super) fn direct(peer: &str, address: &PeerAddress, port: u16) -> Self {
+        Self::Direct {
+            peer: peer.to_owned(),
+            host: address.host().to_owned(),
+            port: address.port().unwrap_or(port),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Direct { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Discovered(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What identifies a target. A direct peer keeps its own even if its address changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Direct(String),
+    Discovered(SocketAddr),
+}
+
+/// How an attempt or the connection it led to came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// There was no connection; try later.
+    Failed(String),
+    /// The connection ended; try now if it was a long one, else later.
+    Closed(String),
+    /// Another attempt cannot end differently; try only when a user asks for it.
+    Never(String),
+}
+
+/// A target as the report shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TargetReport {
+    pub(crate) address: String,
+    pub(crate) state: ConnectionState,
+    pub(crate) error: Option<String>,
+    pub(crate) retry: Option<Retry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting,
+    Attempting,
+    Connected,
+    Suspended,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) state: State,
+    /// Addresses of the target, as far as they are known.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// The peer that answered last, or is expected to.
+    pub(super) peer: Option<PeerName>,
+    error: Option<String>,
+    /// When to try, or when the current attempt was due; `None` is never.
+    try_after: Option<Duration>,
+    interval: Duration,
+}
+
+impl Entry {
+    /// A target to be tried at `at`.
+    pub(super) fn due(at: Duration, address: Option<SocketAddr>) -> Self {
+        Self {
+            state: State::Waiting,
+            addresses: address.into_iter().collect(),
+            peer: None,
+            error: None,
+            try_after: Some(at),
+            interval: INITIAL_INTERVAL,
+        }
+    }
+
+    /// A user asked for this target: try now, and count failures from the start.
+    pub(super) fn make_due(&mut self, now: Duration) {
+        self.interval = INITIAL_INTERVAL;
+        if !self.is_busy() {
+            self.try_after = Some(now);
+        }
+    }
+
+    /// True while there is an attempt or a connection.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.state, State::Attempting | State::Connected)
+    }
+
+    /// When to dial, if the target waits for its time.
+    pub(super) fn due_at(&self) -> Option<Duration> {
+        self.try_after.filter(|_| self.state == State::Waiting)
+    }
+
+    /// No connection came about.
+    pub(super) fn fail_later(&mut self, now: Duration, reason: String, random: &mut Random) {
+        self.state = State::Waiting;
+        self.error = Some(reason);
+        let half = self.interval / 2;
+        self.try_after = Some(now + between(random, half, half + self.interval));
+        self.interval = (self.interval * 3 / 2).min(MAX_INTERVAL);
+    }
+
+    /// The connection ended. A long one is taken for a sign that the next will succeed.
+    pub(super) fn close(&mut self, now: Duration, reason: String, random: &mut Random) {
+        let started = self.try_after.unwrap_or(now);
+        if now.saturating_sub(started) <= RESET_AFTER {
+            self.fail_later(now, reason, random);
+            return;
+        }
+        self.state = State::Waiting;
+        self.error = Some(reason);
+        self.try_after = Some(now);
+        self.interval = INITIAL_INTERVAL;
+    }
+
+    /// Trying again is of no use.
+    pub(super) fn fail_for_ever(&mut self, reason: String) {
+        self.state = State::Waiting;
+        self.error = Some(reason);
+        self.try_after = None;
+        self.interval = INITIAL_INTERVAL;
+    }
+
+    pub(super) fn report(&self, now: Duration, key: &Key) -> Option<TargetReport> {
+        let (state, retry) = match (self.state, &self.error) {
+            (State::Attempting, None) => (ConnectionState::Connecting, None),
+            (State::Attempting, Some(_)) => (ConnectionState::Retrying, None),
+            (State::Waiting, error) => {
+                let retry = self
+                    .try_after
+                    .map_or(Retry::Never, |at| Retry::In(at.saturating_sub(now)));
+                let state = match error {
+                    None => ConnectionState::Waiting,
+                    Some(_) => ConnectionState::Failed,
+                };
+                (state, Some(retry))
+            }
+            (State::Connected | State::Suspended, _) => return None,
+        };
+        let address = match (self.addresses.first(), key) {
+            (Some(address), _) | (None, Key::Discovered(address)) => address.to_string(),
+            (None, Key::Direct(peer)) => peer.clone(),
+        };
+        Some(TargetReport {
+            address,
+            state,
+            error: self.error.clone(),
+            retry,
+        })
+    }
+}
+
+/// Back-off after the first failure.
+pub(super) const INITIAL_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest back-off.
+pub(super) const MAX_INTERVAL: Duration = Duration::from_secs(360);
+/// A connection that lasted longer than this resets the back-off.
+const RESET_AFTER: Duration = Duration::from_secs(60);

@@ -1,0 +1,70 @@
+//! What the user of the mesh implements for each kind of shared state.
+
+use bytes::Bytes;
+
+use crate::peer::PeerName;
+
+/// One gossip channel: a name (given when it is registered) and the state behind it.
+///
+/// The calls come from the task that owns the mesh, one at a time, so an implementation answers
+/// from memory and never blocks. State must merge in any order and any number of times: peers see
+/// the same news more than once and in different orders.
+pub trait Channel: Send {
+    /// The complete state, encoded at the moment it is about to be sent.
+    ///
+    /// `None` says that there is nothing to tell; then nothing is sent.
+    fn state(&mut self) -> Option<Bytes>;
+
+    /// Merges what a neighbour gossiped and says what to pass on to random neighbours.
+    ///
+    /// Answer [`Relay::Nothing`] when nothing was learnt: that ends the spreading of old news.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the connection the payload came from, with the error as the reason.
+    fn handle_gossip(&mut self, payload: &[u8]) -> Result<Relay, ChannelError>;
+
+    /// Merges a broadcast of `source` and says what to pass on along the tree of `source`.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the connection the payload came from, with the error as the reason.
+    fn handle_broadcast(&mut self, source: PeerName, payload: &[u8])
+    -> Result<Relay, ChannelError>;
+
+    /// Handles a message that `source` sent to this peer alone.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the connection the payload came from, with the error as the reason.
+    fn handle_unicast(&mut self, source: PeerName, payload: &[u8]) -> Result<(), ChannelError>;
+
+    /// Tells that `peers` have left the mesh: no path of connections leads to them any more.
+    fn peers_gone(&mut self, peers: &[PeerName]) {
+        let _ = peers;
+    }
+}
+
+/// What to pass on after a payload was merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Relay {
+    /// The payload held no news.
+    Nothing,
+    /// This peer's complete state, encoded when it is sent.
+    State,
+    /// These bytes. They replace an older payload still waiting in the same slot.
+    Payload(Bytes),
+}
+
+/// Why a channel refuses a payload. The text becomes the reason for which the connection ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ChannelError(String);
+
+impl ChannelError {
+    /// Wraps a reason; it appears in the log and in the status of the connection's target.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}

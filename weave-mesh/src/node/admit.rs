@@ -1,0 +1,289 @@
+//! From an introduced connection to one of the topology, and back.
+//!
+//! Order on the way in (Weave Net mesh protocol, section 1.9): name checks, overlays, duplicate
+//! resolution, connection limit, own record, initial gossip. Nothing of the remote is read in
+//! between, and a refusal undoes what was done.
+
+use std::time::Duration;
+
+use super::session::{Link, Phase, Session};
+use super::{
+    ANNOUNCE_DELAY, ConnectionId, HEARTBEAT, Node, Notice, Novelty, OverlayConnection,
+    OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, Timer, Transmit,
+};
+use crate::connection::{Introduced, Reason};
+use crate::connector::Ending;
+use crate::overlay::Common;
+use crate::peer::{self, PeerRecord};
+
+impl Node {
+    /// Makes an introduced connection part of the topology.
+    pub(super) fn admit(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        introduced: Introduced,
+    ) -> Result<(), Reason> {
+        let common = self.check_remote(id, &introduced)?;
+        let name = introduced.features.name;
+        let known = self.topology.get(name);
+        let is_restarted = known.is_some_and(|known| known.uid != introduced.features.uid);
+        let effects = self.topology.insert_handshake(introduced.features.record());
+        if self.topology.retain(name)
+            && let Some(link) = self.links.get_mut(&id)
+        {
+            link.retained = Some(name);
+        }
+        if effects.local_changed {
+            self.announce_later(now);
+        }
+        self.resolve_duplicate(now, &introduced)?;
+        let limit = self.config.connection_limit;
+        if limit != 0 && self.registered.len() >= limit {
+            return Err(Reason::Limit(limit));
+        }
+        let novelty = if is_restarted {
+            Novelty::Restarted
+        } else if self.routing.reaches(&self.topology, name) {
+            Novelty::Known
+        } else {
+            Novelty::New
+        };
+        self.register(now, id, introduced, common, novelty);
+        Ok(())
+    }
+
+    /// Name and overlay checks, which change nothing.
+    fn check_remote(
+        &mut self,
+        id: ConnectionId,
+        introduced: &Introduced,
+    ) -> Result<Common, Reason> {
+        let features = &introduced.features;
+        let Some(link) = self.links.get(&id) else {
+            return Err(Reason::Closed("EOF".to_owned()));
+        };
+        let address = link.remote;
+        let accepts_unknown = link
+            .dial
+            .is_none_or(|dial| self.connector.accepts_unknown(dial, address));
+        if !accepts_unknown && self.topology.get(features.name).is_none() {
+            return Err(Reason::UnknownName {
+                name: features.name,
+                address,
+            });
+        }
+        let local = self.topology.local();
+        if features.name == local.name {
+            if features.uid == local.uid {
+                return Err(Reason::Ourself);
+            }
+            let remote = features.record().to_string();
+            return Err(Reason::Collision {
+                local: local.to_string(),
+                remote,
+            });
+        }
+        if let Some(dial) = link.dial {
+            self.connector.handle_introduced(dial, features.name);
+        }
+        Ok(Common::negotiate(
+            &self.config.overlays,
+            features.overlays.as_deref(),
+        )?)
+    }
+
+    /// Decides between this connection and an older one with the same peer: the lower connection
+    /// uid stays, on both ends. A peer that restarted has one connection only, so the new one
+    /// stays whatever the numbers say, and the stale one need not time out first.
+    fn resolve_duplicate(&mut self, now: Duration, new: &Introduced) -> Result<(), Reason> {
+        let Some(&old_id) = self.registered.get(&new.features.name) else {
+            return Ok(());
+        };
+        let Some(old) = self.links.get(&old_id).and_then(Link::session) else {
+            return Ok(());
+        };
+        let is_other_incarnation = old.uid != new.features.uid;
+        let new_stays = is_other_incarnation || new.connection_uid < old.connection_uid;
+        let old_stays = !is_other_incarnation && old.connection_uid < new.connection_uid;
+        let reason = Reason::Duplicate {
+            remote: new.features.record().to_string(),
+            local: self.topology.local().to_string(),
+        };
+        self.counters.duplicate += 1;
+        if !old_stays {
+            self.end(now, old_id, reason.clone());
+        }
+        if new_stays { Ok(()) } else { Err(reason) }
+    }
+
+    fn register(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        introduced: Introduced,
+        common: Common,
+        novelty: Novelty,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let features = introduced.features;
+        let name = features.name;
+        let address = link.remote.to_string();
+        let gossiped = peer::Link {
+            address,
+            outbound: link.is_outbound(),
+            established: false,
+        };
+        let overlay = OverlayConnection {
+            id,
+            remote: name,
+            remote_short_id: features.short_id,
+            local: link.local,
+            peer: link.remote,
+            outbound: link.is_outbound(),
+            connection_uid: introduced.connection_uid,
+            overlays: common.names().to_vec(),
+            encrypted: false,
+            compatibility: common.is_compatibility(),
+        };
+        let has_overlay = !common.names().is_empty();
+        let dial = link.dial;
+        link.phase = Phase::Running(Box::new(Session {
+            name,
+            nickname: features.nickname,
+            uid: features.uid,
+            connection_uid: introduced.connection_uid,
+            common,
+            frames: introduced.frames,
+            is_established: false,
+            overlay: None,
+        }));
+        let remote = link.remote_end();
+        self.topology.add_connection(name, gossiped);
+        self.registered.insert(name, id);
+        self.routing.neighbours_changed();
+        self.timers.set(Timer::Read(id), now + READ_TIMEOUT);
+        self.timers.set(Timer::Heartbeat(id), now + HEARTBEAT);
+        if let Some(dial) = dial {
+            self.connector.handle_added(dial);
+        }
+        if let Some(remote) = remote {
+            let version = introduced.version;
+            self.notice(Notice::Ready {
+                remote: remote.clone(),
+                version,
+            });
+            self.notice(Notice::Added { remote, novelty });
+        }
+        if novelty != Novelty::Known {
+            self.greet(id);
+        }
+        self.announce.insert(name);
+        self.announce_later(now);
+        self.timers.set(Timer::Targets, now);
+        self.overlay_event(OverlayEvent::Confirmed(overlay));
+        if !has_overlay {
+            self.handle_established(now, id);
+        }
+    }
+
+    /// Ends a connection and forgets it.
+    pub(super) fn end(&mut self, now: Duration, id: ConnectionId, reason: Reason) {
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        for timer in [Timer::Read(id), Timer::Write(id), Timer::Heartbeat(id)] {
+            self.timers.clear(timer);
+        }
+        self.transmits.push_back(Transmit::Close { connection: id });
+        let text = reason.to_string();
+        if let Some(name) = link.retained {
+            self.topology.release(name);
+        }
+        if let Some(remote) = link.remote_end() {
+            let name = remote.name;
+            self.notice(Notice::Ended {
+                remote,
+                reason: text.clone(),
+            });
+            self.unregister(now, id, name);
+        } else {
+            self.notice(Notice::Refused {
+                address: link.remote,
+                reason: text.clone(),
+            });
+        }
+        if reason != Reason::Ourself {
+            self.termination_count += 1;
+        }
+        if let Some(dial) = link.dial {
+            let ending = if reason.is_final() {
+                Ending::Never(text)
+            } else {
+                Ending::Closed(text)
+            };
+            self.connector.handle_ended(now, dial, ending);
+        }
+        self.timers.set(Timer::Targets, now);
+    }
+
+    fn unregister(&mut self, now: Duration, id: ConnectionId, name: peer::PeerName) {
+        self.overlay_event(OverlayEvent::Closed { id });
+        if self.registered.get(&name) != Some(&id) {
+            return;
+        }
+        self.registered.remove(&name);
+        self.topology.remove_connection(name);
+        self.routing.neighbours_changed();
+        self.collect_garbage(now);
+        self.announce_later(now);
+    }
+
+    /// The data overlay of a connection works in both directions.
+    pub fn handle_established(&mut self, now: Duration, id: ConnectionId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let Some(session) = link.session_mut() else {
+            return;
+        };
+        if session.is_established {
+            return;
+        }
+        session.is_established = true;
+        let name = session.name;
+        if let Some(remote) = link.remote_end() {
+            self.notice(Notice::Established { remote });
+        }
+        self.topology.establish(name);
+        self.announce_later(now);
+    }
+
+    /// Removes peers that no path of connections leads to.
+    pub(super) fn collect_garbage(&mut self, now: Duration) {
+        let collected = self.topology.collect_garbage();
+        if collected.local_changed {
+            self.announce_later(now);
+        }
+        if collected.removed.is_empty() {
+            return;
+        }
+        let names: Vec<_> = collected.removed.iter().map(|peer| peer.name).collect();
+        for channel in self.channels.values_mut() {
+            channel.peers_gone(&names);
+        }
+        for PeerRecord { name, nickname, .. } in collected.removed {
+            self.notice(Notice::Removed { name, nickname });
+        }
+        self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
+    }
+
+    /// Our own record changed: tell others soon, and recalculate.
+    pub(super) fn announce_later(&mut self, now: Duration) {
+        self.timers
+            .set_earliest(Timer::Announce, now + ANNOUNCE_DELAY);
+        self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
+    }
+}

@@ -1,0 +1,182 @@
+//! What an embedder decides about its peer of the mesh.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::peer::{PeerName, ShortId, Uid};
+
+/// Configuration of one peer: a [`Default`] with chained setters.
+///
+/// # Example
+///
+/// ```
+/// use weave_mesh::node::Config;
+///
+/// let config = Config::default()
+///     .name("0a:00:00:00:00:01".parse().unwrap())
+///     .nickname("alpha")
+///     .peers(["10.0.0.2", "10.0.0.3:6790"])
+///     .overlays(["fastdp"]);
+/// assert_eq!(config.listen.port(), 6783);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Name of this peer, unique in the mesh and stable over restarts. Must be set.
+    pub name: PeerName,
+    /// Free text for people, by default empty; usually the host name.
+    pub nickname: String,
+    /// Incarnation id; `None`: drawn from the seed. It must differ at every start.
+    pub uid: Option<Uid>,
+    /// Short id to claim first; `None`: derived from the name, so that it survives a restart.
+    pub short_id: Option<ShortId>,
+    /// Seed of every random choice. `None`: the tokio shell draws one; the bare engine takes 0.
+    pub seed: Option<u64>,
+    /// Address to listen on; connections are dialled from its IP address. Port 0 lets the tokio
+    /// shell choose one, which then also is the port that is assumed for peers given without one.
+    pub listen: SocketAddr,
+    /// Peers to connect to from the start, as `host[:port]`.
+    pub peers: Vec<String>,
+    /// Whether to dial peers that are only known from gossip.
+    pub discovery: bool,
+    /// Connections at a time; 0 is unlimited.
+    pub connection_limit: usize,
+    /// Data overlays to offer, most preferred first. Empty: none is announced, connections with
+    /// peers that announce none either count as established at once.
+    pub overlays: Vec<String>,
+    /// Time between two complete gossips of every channel.
+    pub gossip_interval: Duration,
+}
+
+impl Config {
+    /// Sets the name of this peer.
+    #[must_use]
+    pub fn name(self, name: PeerName) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Sets the nickname.
+    #[must_use]
+    pub fn nickname(self, nickname: impl Into<String>) -> Self {
+        Self {
+            nickname: nickname.into(),
+            ..self
+        }
+    }
+
+    /// Sets the incarnation id.
+    #[must_use]
+    pub fn uid(self, uid: Uid) -> Self {
+        Self {
+            uid: Some(uid),
+            ..self
+        }
+    }
+
+    /// Sets the short id that is claimed first.
+    #[must_use]
+    pub fn short_id(self, short_id: ShortId) -> Self {
+        Self {
+            short_id: Some(short_id),
+            ..self
+        }
+    }
+
+    /// Sets the seed of every random choice.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..self
+        }
+    }
+
+    /// Sets the address to listen on.
+    #[must_use]
+    pub fn listen(self, listen: SocketAddr) -> Self {
+        Self { listen, ..self }
+    }
+
+    /// Sets the peers to connect to.
+    #[must_use]
+    pub fn peers<S: Into<String>>(self, peers: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            peers: peers.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// Switches discovery.
+    #[must_use]
+    pub fn discovery(self, discovery: bool) -> Self {
+        Self { discovery, ..self }
+    }
+
+    /// Sets the number of connections at a time; 0 is unlimited.
+    #[must_use]
+    pub fn connection_limit(self, connection_limit: usize) -> Self {
+        Self {
+            connection_limit,
+            ..self
+        }
+    }
+
+    /// Sets the data overlays to offer, most preferred first.
+    #[must_use]
+    pub fn overlays<S: Into<String>>(self, overlays: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            overlays: overlays.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// Sets the time between two complete gossips of every channel.
+    #[must_use]
+    pub fn gossip_interval(self, gossip_interval: Duration) -> Self {
+        Self {
+            gossip_interval,
+            ..self
+        }
+    }
+}
+
+impl Default for Config {
+    /// The values of a Weave Net router: port 6783 on all addresses, discovery on, at most 200
+    /// connections, gossip every 30 s.
+    fn default() -> Self {
+        Self {
+            name: PeerName::UNKNOWN,
+            nickname: String::new(),
+            uid: None,
+            short_id: None,
+            seed: None,
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)),
+            peers: Vec::new(),
+            discovery: true,
+            connection_limit: 200,
+            overlays: Vec::new(),
+            gossip_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No name is set. Nothing was started; set [`Config::name`].
+    #[error("no peer name is configured")]
+    NoName,
+    /// A channel has the name of the built-in channel, or two have the same. Rename one.
+    #[error("gossip channel \"{0}\" exists already")]
+    ChannelExists(String),
+    /// A peer is not of the form `host[:port]`. Nothing was started; correct it.
+    #[error("invalid peer name \"{0}\", should be host[:port]")]
+    Peer(String),
+    /// An overlay name is empty or holds a space, which the handshake cannot express.
+    #[error("overlay name \"{0}\" is empty or contains a space")]
+    Overlay(String),
+}
+
+/// TCP port of Weave Net routers.
+const DEFAULT_PORT: u16 = 6783;

@@ -1,0 +1,373 @@
+//! The engine: one peer of the mesh, without sockets, clock or system randomness.
+//!
+//! A driver feeds it what happens (`handle_*`, with the time since the driver started) and then
+//! drains what follows from it: [`Node::poll_transmit`] for the sockets, [`Node::poll_event`] for
+//! data plane and log, [`Node::poll_routes`] for the routes, [`Node::poll_timeout`] for the time
+//! at which [`Node::handle_timeout`] is wanted. The tokio shell is one driver; a simulation with
+//! virtual time is another.
+//!
+//! Invariant: `registered` holds exactly the connections that our own topology record lists, one
+//! for each neighbour.
+
+mod admit;
+mod commands;
+mod config;
+mod event;
+mod notice;
+mod receive;
+mod report;
+mod routing;
+mod session;
+mod snapshot;
+mod spread;
+mod table;
+mod timers;
+mod transmit;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connection::{Handshake, Offer, Reason};
+use crate::connector::{Connector, Ending, PeerAddress};
+use crate::gossip::Channel;
+use crate::gossip::outbox::Outbox;
+use crate::gossip::surrogate::Surrogates;
+use crate::peer::{PeerName, PeerRecord, ShortId, Uid};
+use crate::random::Random;
+use crate::topology::Topology;
+use crate::wire::intro::{Features, Header};
+use routing::Routing;
+use session::{Link, Phase};
+use timers::{Timer, Timers};
+
+pub use commands::UnicastError;
+pub use config::{Config, ConfigError};
+pub use event::{ConnectionId, DialId, Event, OverlayConnection, OverlayEvent, Transmit};
+pub use notice::{Notice, Novelty, Remote};
+pub use report::{
+    ConnectionReport, ConnectionState, Counters, LinkReport, PeerReport, Report, Retry,
+};
+pub use table::RouteTable;
+
+/// One peer of the mesh.
+pub struct Node {
+    config: Config,
+    topology: Topology,
+    routing: Routing,
+    channels: BTreeMap<Arc<str>, Box<dyn Channel>>,
+    surrogates: Surrogates,
+    /// The built-in channel's name, shared by its slots.
+    topology_channel: Arc<str>,
+    connector: Connector,
+    links: BTreeMap<ConnectionId, Link>,
+    registered: BTreeMap<PeerName, ConnectionId>,
+    next_connection: u64,
+    /// Neighbours whose record the next announcement carries besides our own.
+    announce: BTreeSet<PeerName>,
+    timers: Timers,
+    random: Random,
+    transmits: VecDeque<Transmit>,
+    /// Connections that may have something to write.
+    ready: VecDeque<ConnectionId>,
+    events: VecDeque<Event>,
+    termination_count: u64,
+    counters: Counters,
+}
+
+impl Node {
+    /// Creates a peer that knows nobody and has the configured direct peers as targets.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] names what to correct.
+    pub fn new(
+        config: Config,
+        channels: impl IntoIterator<Item = (String, Box<dyn Channel>)>,
+    ) -> Result<Self, ConfigError> {
+        check(&config)?;
+        let channels = register(channels)?;
+        let mut random = Random::new(config.seed.unwrap_or_default());
+        let local = PeerRecord {
+            short_id: Some(
+                config
+                    .short_id
+                    .unwrap_or_else(|| stable_short_id(config.name)),
+            ),
+            ..PeerRecord::new(
+                config.name,
+                config.nickname.clone(),
+                uid(&config, &mut random),
+            )
+        };
+        let topology = Topology::new(local, random.next_u64());
+        let connector = Connector::new(
+            config.name,
+            config.listen.port(),
+            Random::new(random.next_u64()),
+        );
+        let mut node = Self {
+            routing: Routing::new(config.name),
+            topology,
+            channels,
+            surrogates: Surrogates::default(),
+            topology_channel: Arc::from(TOPOLOGY),
+            connector,
+            links: BTreeMap::new(),
+            registered: BTreeMap::new(),
+            next_connection: 0,
+            announce: BTreeSet::new(),
+            timers: Timers::default(),
+            random,
+            transmits: VecDeque::new(),
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            termination_count: 0,
+            counters: Counters::default(),
+            config,
+        };
+        let peers = node.config.peers.clone();
+        node.connector.connect(Duration::ZERO, peers, false);
+        node.timers.set(Timer::Targets, Duration::ZERO);
+        let first_gossip = node.first_gossip();
+        node.timers.set(Timer::Gossip, first_gossip);
+        Ok(node)
+    }
+
+    /// A remote connected to us.
+    pub fn handle_accepted(
+        &mut self,
+        now: Duration,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> ConnectionId {
+        let introducing = self.links.len() - self.registered.len();
+        let id = self.open(now, None, local, remote);
+        if introducing >= MAX_INTRODUCTIONS {
+            self.counters.introduction_refused += 1;
+            self.end(now, id, Reason::Busy);
+        }
+        id
+    }
+
+    /// A dialled target answered.
+    pub fn handle_dialled(
+        &mut self,
+        now: Duration,
+        dial: DialId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> ConnectionId {
+        self.open(now, Some(dial), local, remote)
+    }
+
+    /// The host of a dialled target has these addresses.
+    pub fn handle_resolved(&mut self, dial: DialId, addresses: Vec<SocketAddr>) {
+        self.connector.handle_resolved(dial, addresses);
+    }
+
+    /// A dialled target did not answer; `address` is what was tried.
+    pub fn handle_dial_failed(
+        &mut self,
+        now: Duration,
+        dial: DialId,
+        address: String,
+        reason: String,
+    ) {
+        self.notice(Notice::AttemptFailed {
+            address,
+            reason: reason.clone(),
+        });
+        self.connector
+            .handle_ended(now, dial, Ending::Failed(reason));
+        self.timers.set(Timer::Targets, now);
+    }
+
+    /// The stream of a connection ended: `cause` is `EOF` or the text of an error.
+    pub fn handle_closed(&mut self, now: Duration, id: ConnectionId, cause: String) {
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let reason = match &link.phase {
+            Phase::Introducing(handshake) => handshake.broken_off(&cause).into(),
+            Phase::Running(_) => Reason::Closed(cause),
+        };
+        self.end(now, id, reason);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Gossip => self.gossip_everything(now),
+                Timer::Announce => self.announce_changes(),
+                Timer::Collect => self.collect_garbage(now),
+                Timer::Routes => self.routing.recalculate(),
+                Timer::Targets => self.evaluate_targets(now),
+                Timer::Read(id) => self.handle_read_timeout(now, id),
+                Timer::Write(id) => self.handle_write_timeout(now, id),
+                Timer::Heartbeat(id) => self.send_heartbeat(now, id),
+            }
+        }
+        self.dial_targets(now);
+    }
+
+    /// When [`Node::handle_timeout`] is wanted next, in time since the driver started.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        [self.timers.next(), self.connector.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The topology as this peer knows it.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn open(
+        &mut self,
+        now: Duration,
+        dial: Option<DialId>,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> ConnectionId {
+        let id = ConnectionId::from(self.next_connection);
+        self.next_connection += 1;
+        let mut handshake = Handshake::new(Offer {
+            versions: VERSIONS,
+            features: self.features(),
+        });
+        let link = Link {
+            id,
+            local,
+            remote,
+            dial,
+            greeting: handshake.take_output(),
+            phase: Phase::Introducing(Box::new(handshake)),
+            outbox: Outbox::default(),
+            in_flight: 0,
+            retained: None,
+        };
+        self.links.insert(id, link);
+        self.ready.push_back(id);
+        self.timers.set(Timer::Read(id), now + HEADER_TIMEOUT);
+        id
+    }
+
+    fn features(&mut self) -> Features {
+        let local = self.topology.local();
+        Features {
+            name: local.name,
+            nickname: local.nickname.clone(),
+            uid: local.uid,
+            conn_id: self.random.next_u64(),
+            short_id: local.short_id,
+            trusted: false,
+            overlays: (!self.config.overlays.is_empty()).then(|| self.config.overlays.clone()),
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.events.push_back(Event::Notice(notice));
+    }
+
+    fn overlay_event(&mut self, event: OverlayEvent) {
+        self.events.push_back(Event::Overlay(event));
+    }
+
+    fn first_gossip(&mut self) -> Duration {
+        // Peers that start together do not gossip together.
+        let half = self.config.gossip_interval / 2;
+        let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX);
+        half + Duration::from_micros(self.random.below(spread))
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("local", self.topology.local())
+            .field("links", &self.links.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check(config: &Config) -> Result<(), ConfigError> {
+    if config.name == PeerName::UNKNOWN {
+        return Err(ConfigError::NoName);
+    }
+    if let Some(peer) = config
+        .peers
+        .iter()
+        .find(|peer| peer.parse::<PeerAddress>().is_err())
+    {
+        return Err(ConfigError::Peer(peer.clone()));
+    }
+    let is_bad = |overlay: &&String| overlay.is_empty() || overlay.contains(' ');
+    if let Some(overlay) = config.overlays.iter().find(is_bad) {
+        return Err(ConfigError::Overlay(overlay.clone()));
+    }
+    Ok(())
+}
+
+fn register(
+    list: impl IntoIterator<Item = (String, Box<dyn Channel>)>,
+) -> Result<BTreeMap<Arc<str>, Box<dyn Channel>>, ConfigError> {
+    let mut channels = BTreeMap::new();
+    for (name, channel) in list {
+        let key: Arc<str> = Arc::from(name.as_str());
+        if name == TOPOLOGY || channels.insert(key, channel).is_some() {
+            return Err(ConfigError::ChannelExists(name));
+        }
+    }
+    Ok(channels)
+}
+
+/// A uid that is not 0, which stands for a placeholder.
+fn uid(config: &Config, random: &mut Random) -> Uid {
+    config.uid.unwrap_or_else(|| Uid(random.next_u64().max(1)))
+}
+
+/// A short id that spreads like a random one and is the same after a restart, so that tunnels
+/// made for it stay valid.
+fn stable_short_id(name: PeerName) -> ShortId {
+    let drawn = Random::new(u64::from(name)).below(u64::from(ShortId::COUNT));
+    u16::try_from(drawn)
+        .ok()
+        .and_then(|id| ShortId::try_from(id).ok())
+        .expect("invariant: a number below COUNT is a short id")
+}
+
+/// The built-in channel.
+const TOPOLOGY: &str = "topology";
+/// Protocol versions this peer speaks.
+const VERSIONS: Header = Header { min: 2, max: 2 };
+/// Time for both headers (Weave Net mesh protocol, section 1.7).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the rest of the introduction, and for each message after it.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time within which something of what waits must have been written.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Time for which changes of our own record are collected before they are gossiped.
+const ANNOUNCE_DELAY: Duration = Duration::from_secs(1);
+/// Time from a topology update to the removal of unreachable peers.
+const COLLECT_DELAY: Duration = Duration::from_secs(1);
+/// Time for which reasons to recalculate routes are collected.
+const ROUTES_DELAY: Duration = Duration::from_millis(100);
+/// Time for which reasons to evaluate targets are collected, if nobody waits for it.
+const TARGETS_DELAY: Duration = Duration::from_millis(100);
+/// Addresses from the topology that are considered at a time.
+const MAX_CANDIDATES: usize = 4096;
+/// Connections in introduction at which no more are accepted.
+const MAX_INTRODUCTIONS: usize = 256;

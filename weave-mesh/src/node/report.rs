@@ -1,0 +1,272 @@
+//! What an operator may ask: the state of peers, connections and targets at one moment.
+//!
+//! The structs follow the `Router` object of Weave Net's status report; names and layout of JSON
+//! and text are up to the caller.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::peer::{PeerName, ShortId, Uid};
+
+/// The state of one peer of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Lowest protocol version this peer accepts.
+    pub protocol_min_version: u8,
+    /// Highest protocol version this peer accepts.
+    pub protocol_max_version: u8,
+    /// Whether a password is configured.
+    pub encryption: bool,
+    /// Whether peers known from gossip are dialled.
+    pub discovery: bool,
+    /// Name of this peer.
+    pub name: PeerName,
+    /// Nickname of this peer.
+    pub nickname: String,
+    /// TCP port of this peer.
+    pub port: u16,
+    /// Every known peer, this one included, by name.
+    pub peers: Vec<PeerReport>,
+    /// Destination and next hop; our own entry has [`PeerName::UNKNOWN`] as hop.
+    pub unicast_routes: Vec<(PeerName, PeerName)>,
+    /// Source and next hops.
+    pub broadcast_routes: Vec<(PeerName, Vec<PeerName>)>,
+    /// Live connections, then targets that are not connected.
+    pub connections: Vec<ConnectionReport>,
+    /// Connections that ended since the start.
+    pub termination_count: u64,
+    /// Direct peers, as given.
+    pub targets: Vec<String>,
+    /// Trusted subnets in CIDR notation.
+    pub trusted_subnets: Vec<String>,
+    /// Unknown gossip channels that are relayed.
+    pub surrogate_channels: Vec<String>,
+    /// What was dropped or refused, by reason.
+    pub counters: Counters,
+}
+
+impl Report {
+    /// The report of a mesh that has stopped: it names this peer and nothing else.
+    #[must_use]
+    pub fn stopped(name: PeerName) -> Self {
+        Self {
+            protocol_min_version: 0,
+            protocol_max_version: 0,
+            encryption: false,
+            discovery: false,
+            name,
+            nickname: String::new(),
+            port: 0,
+            peers: Vec::new(),
+            unicast_routes: Vec::new(),
+            broadcast_routes: Vec::new(),
+            connections: Vec::new(),
+            termination_count: 0,
+            targets: Vec::new(),
+            trusted_subnets: Vec::new(),
+            surrogate_channels: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+/// One peer of the topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerReport {
+    /// Its name.
+    pub name: PeerName,
+    /// Its nickname.
+    pub nickname: String,
+    /// Its incarnation.
+    pub uid: Uid,
+    /// Its short id, if it has one.
+    pub short_id: Option<ShortId>,
+    /// Version of its record.
+    pub version: u64,
+    /// Its connections by remote name.
+    pub connections: Vec<LinkReport>,
+}
+
+/// One connection of one peer, as that peer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkReport {
+    /// Name of the remote peer.
+    pub name: PeerName,
+    /// Nickname of the remote peer; empty if it is not known.
+    pub nickname: String,
+    /// Address of the remote end.
+    pub address: String,
+    /// Whether the reporting peer dialled.
+    pub outbound: bool,
+    /// Whether the data overlay works.
+    pub established: bool,
+}
+
+/// One live connection, or one target that is not connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionReport {
+    /// `ip:port` of the remote end; the text as given while a name is not resolved.
+    pub address: String,
+    /// Whether this peer dialled.
+    pub outbound: bool,
+    /// What it is doing.
+    pub state: ConnectionState,
+    /// The remote peer of a live connection.
+    pub remote: Option<(PeerName, String)>,
+    /// The data overlay in use, if it is known.
+    pub overlay: Option<String>,
+    /// What the overlay tells about itself, `name` included; `None` for targets.
+    pub attributes: Option<BTreeMap<String, String>>,
+    /// Why the last attempt on a target ended.
+    pub error: Option<String>,
+    /// When a waiting target is tried again.
+    pub retry: Option<Retry>,
+}
+
+impl ConnectionReport {
+    /// The text in the `Info` column; `time` writes a moment that lies this far ahead.
+    #[must_use]
+    pub fn info(&self, time: impl Fn(Duration) -> String) -> String {
+        if let Some((name, nickname)) = &self.remote {
+            let overlay = self.overlay.as_deref().unwrap_or("none");
+            return format!("{overlay:<6} {name}({nickname})");
+        }
+        let error = self.error.as_deref().unwrap_or_default();
+        let retry = match self.retry {
+            Some(Retry::In(wait)) => time(wait),
+            Some(Retry::Never) | None => "never".to_owned(),
+        };
+        match self.state {
+            ConnectionState::Waiting => format!("until: {retry}"),
+            ConnectionState::Failed => format!("{error}, retry: {retry}"),
+            _ => error.to_owned(),
+        }
+    }
+}
+
+/// State of a connection or target. `Display` is the word used in status output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConnectionState {
+    /// Live, and the data overlay works.
+    Established,
+    /// Live, and the data overlay does not work yet.
+    Pending,
+    /// First attempt under way.
+    Connecting,
+    /// Attempt under way after a failed one.
+    Retrying,
+    /// To be tried later, without a failure so far.
+    Waiting,
+    /// To be tried later, after a failure.
+    Failed,
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Established => "established",
+            Self::Pending => "pending",
+            Self::Connecting => "connecting",
+            Self::Retrying => "retrying",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// When a target is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// After this time.
+    In(Duration),
+    /// Not before a user asks for it.
+    Never,
+}
+
+/// How often something was dropped or refused since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Unicasts to relay without a route, or with a full queue on the way.
+    pub unicast_relay_failed: u64,
+    /// Unicasts to us on a channel we do not know.
+    pub unicast_unknown_channel: u64,
+    /// Messages on more unknown channels than are relayed.
+    pub surrogate_refused: u64,
+    /// Gossip payloads that did not fit the queue of a slow connection.
+    pub gossip_dropped: u64,
+    /// States and payloads over the largest message size.
+    pub message_too_large: u64,
+    /// Overlay control messages from peers that name no overlay or have no tag.
+    pub control_malformed: u64,
+    /// Overlay control messages of ours that would harm the remote or are for nobody.
+    pub control_refused: u64,
+    /// Protocol tags this version does not know.
+    pub unknown_tag: u64,
+    /// Inbound connections refused because too many are being introduced.
+    pub introduction_refused: u64,
+    /// Connections that lost against another one with the same peer.
+    pub duplicate: u64,
+    /// Connections ended because nothing could be written for too long.
+    pub write_timeout: u64,
+    /// Connections ended because nothing was received for too long.
+    pub read_timeout: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(state: ConnectionState, error: Option<&str>, retry: Option<Retry>) -> String {
+        let report = ConnectionReport {
+            address: String::new(),
+            outbound: true,
+            state,
+            remote: None,
+            overlay: None,
+            attributes: None,
+            error: error.map(str::to_owned),
+            retry,
+        };
+        report.info(|wait| format!("in {wait:?}"))
+    }
+
+    #[test]
+    fn info_reads_as_the_reference_writes_it() {
+        let soon = Some(Retry::In(Duration::from_secs(3)));
+
+        assert_eq!(target(ConnectionState::Connecting, None, None), "");
+        assert_eq!(target(ConnectionState::Retrying, Some("EOF"), None), "EOF");
+        assert_eq!(target(ConnectionState::Waiting, None, soon), "until: in 3s");
+        assert_eq!(
+            target(ConnectionState::Failed, Some("EOF"), soon),
+            "EOF, retry: in 3s"
+        );
+        let never = target(ConnectionState::Failed, Some("EOF"), Some(Retry::Never));
+        assert_eq!(never, "EOF, retry: never");
+    }
+
+    #[test]
+    fn info_of_a_live_connection_names_overlay_and_peer() {
+        let report = ConnectionReport {
+            address: "10.0.0.2:6783".into(),
+            outbound: true,
+            state: ConnectionState::Established,
+            remote: Some((PeerName::from_bytes([10, 0, 0, 0, 0, 2]), "beta".into())),
+            overlay: Some("fastdp".into()),
+            attributes: None,
+            error: None,
+            retry: None,
+        };
+
+        assert_eq!(
+            report.info(|_| String::new()),
+            "fastdp 0a:00:00:00:00:02(beta)"
+        );
+    }
+}

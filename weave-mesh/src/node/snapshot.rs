@@ -1,0 +1,117 @@
+//! The report of one moment, put together from all parts of the node.
+
+use std::time::Duration;
+
+use super::session::{Link, Session};
+use super::{ConnectionReport, ConnectionState, LinkReport, Node, PeerReport, Report, VERSIONS};
+use crate::connector::TargetReport;
+use crate::peer::{PeerName, PeerRecord};
+use crate::topology::routes::{self, Relation};
+
+impl Node {
+    /// The state of this peer, its connections and what it knows of others.
+    pub fn report(&mut self, now: Duration) -> Report {
+        let local = self.topology.local();
+        let (us, nickname) = (local.name, local.nickname.clone());
+        let peers: Vec<_> = self
+            .topology
+            .records()
+            .map(|record| self.peer(record))
+            .collect();
+        let hops = routes::broadcast_hops(&self.topology, Relation::Established, us);
+        let mut unicast_routes = vec![(us, PeerName::UNKNOWN)];
+        let table = self.routing.established(&self.topology);
+        unicast_routes.extend(
+            table
+                .iter()
+                .filter(|(to, _)| **to != us)
+                .map(|(to, via)| (*to, *via)),
+        );
+        unicast_routes.sort_unstable();
+        Report {
+            protocol_min_version: VERSIONS.min,
+            protocol_max_version: VERSIONS.max,
+            encryption: false,
+            discovery: self.config.discovery,
+            name: us,
+            nickname,
+            port: self.config.listen.port(),
+            peers,
+            unicast_routes,
+            broadcast_routes: vec![(us, hops.into_iter().collect())],
+            connections: self.connections(now),
+            termination_count: self.termination_count,
+            targets: self.connector.direct_peers().map(str::to_owned).collect(),
+            trusted_subnets: Vec::new(),
+            surrogate_channels: self.surrogates.names().map(str::to_owned).collect(),
+            counters: self.counters,
+        }
+    }
+
+    fn peer(&self, record: &PeerRecord) -> PeerReport {
+        let nickname = |name| {
+            self.topology
+                .get(name)
+                .map(|peer| peer.nickname.clone())
+                .unwrap_or_default()
+        };
+        let links = record.connections.iter().map(|(name, link)| LinkReport {
+            name: *name,
+            nickname: nickname(*name),
+            address: link.address.clone(),
+            outbound: link.outbound,
+            established: link.established,
+        });
+        PeerReport {
+            name: record.name,
+            nickname: record.nickname.clone(),
+            uid: record.uid,
+            short_id: record.short_id,
+            version: record.version,
+            connections: links.collect(),
+        }
+    }
+
+    fn connections(&self, now: Duration) -> Vec<ConnectionReport> {
+        let live = self.registered.values().filter_map(|id| {
+            let link = self.links.get(id)?;
+            Some(connection(link, link.session()?))
+        });
+        live.chain(self.connector.report(now).map(target)).collect()
+    }
+}
+
+fn connection(link: &Link, session: &Session) -> ConnectionReport {
+    let state = match session.is_established {
+        true => ConnectionState::Established,
+        false => ConnectionState::Pending,
+    };
+    let attributes = session.overlay.as_ref().map(|(name, attributes)| {
+        let mut attributes = attributes.clone();
+        attributes.insert("name".to_owned(), name.clone());
+        attributes
+    });
+    ConnectionReport {
+        address: link.remote.to_string(),
+        outbound: link.is_outbound(),
+        state,
+        remote: Some((session.name, session.nickname.clone())),
+        overlay: session.overlay.as_ref().map(|(name, _)| name.clone()),
+        attributes,
+        error: None,
+        retry: None,
+    }
+}
+
+fn target(target: TargetReport) -> ConnectionReport {
+    ConnectionReport {
+        address: target.address,
+        outbound: true,
+        state: target.state,
+        remote: None,
+        overlay: None,
+        attributes: None,
+        error: target.error,
+        retry: target.retry,
+    }
+}
