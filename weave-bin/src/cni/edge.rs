@@ -27,21 +27,20 @@ pub(super) trait Edge {
     /// completed instead.
     async fn attach(&self, wish: Wish<'_, Self::Netns>) -> Result<Attached, String>;
 
-    /// Removes the pair of `id`. Without `netns` only the host's side is looked for.
+    /// Removes the pair of `id`; whether there was one. Without `netns` only the host's side is
+    /// looked for.
     async fn detach(
         &self,
         id: &str,
         netns: Option<Self::Netns>,
         ifname: &str,
-    ) -> Result<(), String>;
+    ) -> Result<bool, String>;
 }
 
 /// A bridge of this host.
 #[derive(Debug, Clone)]
 pub(super) struct Bridge {
     pub(super) addresses: Vec<IpNet>,
-    /// Bytes.
-    pub(super) mtu: u32,
 }
 
 /// How a pod is to be connected.
@@ -65,6 +64,8 @@ pub(super) struct Wish<'a, N> {
 pub(super) struct Attached {
     pub(super) host: End,
     pub(super) pod: End,
+    /// Bytes.
+    pub(super) mtu: u32,
 }
 
 /// One end of a pair.

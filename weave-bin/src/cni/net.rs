@@ -140,7 +140,7 @@ async fn connect<E: Edge>(
         let text = format!("unable to attach {:?}: {reason}", scene.call.container_id);
         Error::new(Code::Attach, text)
     })?;
-    let mtu = Some(settings.mtu.unwrap_or(bridge.mtu));
+    let mtu = Some(attached.mtu);
     let mut attachment = lease.granted.clone();
     for address in &mut attachment.addresses {
         let same_family = gateway.filter(|g| g.is_ipv4() == address.address.addr().is_ipv4());
@@ -197,8 +197,11 @@ async fn remove_interface<E: Edge>(scene: &mut Scene<'_, E>) {
             Err(reason) => trouble = Some(reason),
         }
     }
-    if let Err(reason) = scene.edge.detach(&call.container_id, netns, &call.ifname).await {
-        trouble = Some(reason);
+    let expected = netns.is_some();
+    match scene.edge.detach(&call.container_id, netns, &call.ifname).await {
+        Ok(false) if expected => trouble = Some("Link not found".to_owned()),
+        Ok(_) => {}
+        Err(reason) => trouble = Some(reason),
     }
     if let Some(reason) = trouble {
         scene.log(format!("error removing interface {:?}: {reason}", call.ifname));

@@ -52,7 +52,7 @@ impl Edge for Host {
 
     async fn bridge(&self, name: &str) -> Result<Option<Bridge>, String> {
         let addresses = self.bridge_addresses.borrow().clone();
-        Ok((name == "weave").then_some(Bridge { addresses, mtu: 1376 }))
+        Ok((name == "weave").then_some(Bridge { addresses }))
     }
 
     async fn attach(&self, wish: Wish<'_, String>) -> Result<Attached, String> {
@@ -68,15 +68,15 @@ impl Edge for Host {
         Ok(Attached {
             host: End { name: format!("vethwepl{short}"), mac: "02:00:00:00:00:01".to_owned() },
             pod: End { name: wish.ifname.to_owned(), mac: "02:00:00:00:00:02".to_owned() },
+            mtu: 1376,
         })
     }
 
-    async fn detach(&self, _: &str, netns: Option<String>, ifname: &str) -> Result<(), String> {
+    async fn detach(&self, _: &str, netns: Option<String>, ifname: &str) -> Result<bool, String> {
         let Some(netns) = netns else {
-            return Ok(());
+            return Ok(false);
         };
-        let found = self.interfaces.borrow_mut().remove(&(netns, ifname.to_owned()));
-        if found { Ok(()) } else { Err("Link not found".to_owned()) }
+        Ok(self.interfaces.borrow_mut().remove(&(netns, ifname.to_owned())))
     }
 }
 
