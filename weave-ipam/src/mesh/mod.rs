@@ -1,0 +1,1 @@
+//! Gob messages, byte compatible with Weave Net 2.x.
