@@ -14,9 +14,12 @@
 //! | [`arp`] | announcing an address, asking who has one |
 //! | [`netcheck`] | does an address range clash with a route of the host |
 //! | [`sysctl`] | per-interface settings, as steps name them |
+//! | [`fastdp`] | from routes and heartbeats to the tables of the kernel programs |
+//! | `bpf` | the VXLAN device and the kernel programs (feature `bpf`) |
+//! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
-//! All of these need the feature `netlink` (on by default); kernel operations need
-//! `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`. `ALGORITHM.md` states the laws the
+//! [`fastdp`] and [`packet`] are always there; the others need the feature `netlink` (on by
+//! default). Kernel operations need `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`. `ALGORITHM.md` states the laws the
 //! property tests check.
 
 #![deny(unsafe_code)]
@@ -25,17 +28,19 @@
 pub mod arp;
 #[cfg(feature = "netlink")]
 pub mod attach;
+#[cfg(feature = "bpf")]
+pub mod bpf;
 #[cfg(feature = "netlink")]
 pub mod bridge;
+pub mod fastdp;
 #[cfg(feature = "netlink")]
 pub mod netcheck;
 #[cfg(feature = "netlink")]
 pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;
+pub mod packet;
 #[cfg(feature = "netlink")]
 pub mod sysctl;
-pub mod fastdp;
-pub mod packet;
 
 pub use fastdp::{PeerName, ShortId};

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Compiles the kernel programs: build.sh [OUTPUT]. Needs clang 14, its llvm-strip and the headers of
+# libbpf. The paths of this machine stay out of the object, so every build gives the same bytes.
+set -eu
+output=$(realpath -m "${1:-$(dirname "$0")/weave.bpf.o}")
+cd "$(dirname "$0")"
+${CLANG:-clang-14} -O2 -g -target bpfel -mcpu=v3 -Wall -Wextra -Werror \
+	-fdebug-compilation-dir=. -idirafter "/usr/include/$(uname -m)-linux-gnu" \
+	-c weave.bpf.c -o "$output"
+${LLVM_STRIP:-llvm-strip-14} -g "$output"

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The maps, and the steps both programs share. */
+#ifndef WEAVE_MAPS_H
+#define WEAVE_MAPS_H
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "weave.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weave_config);
+} config SEC(".maps");
+
+struct table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, WEAVE_HOPS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct weave_cell));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct table);
+} table SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WEAVE_MACS);
+	__type(key, __u64);
+	__type(value, struct weave_mac);
+} macs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, WEAVE_RING_BYTES);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEAVE_COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+static __always_inline void count(__u32 reason)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &reason);
+
+	if (value)
+		*value += 1;
+}
+
+static __always_inline int drop(__u32 reason)
+{
+	count(reason);
+	return TC_ACT_SHOT;
+}
+
+/* The two addresses and the type of a frame, addresses as keys of `macs`. */
+struct frame {
+	__u64 destination;
+	__u64 source;
+	__u16 type;		/* as on the wire */
+};
+
+/*
+ * Reads the Ethernet header. The wide loads keep the memory order of the bytes: the first byte of
+ * an address is the lowest of its key (little-endian machines only, as the object file).
+ */
+static __always_inline int read_frame(struct __sk_buff *skb, struct frame *frame)
+{
+	void *data = (void *)(long)skb->data;
+
+	if (data + 14 > (void *)(long)skb->data_end) {
+		if (bpf_skb_pull_data(skb, 14))
+			return -1;
+		data = (void *)(long)skb->data;
+		if (data + 14 > (void *)(long)skb->data_end)
+			return -1;
+	}
+	frame->destination = *(__u32 *)data | (__u64)*(__u16 *)(data + 4) << 32;
+	frame->source = *(__u16 *)(data + 6) | (__u64)*(__u32 *)(data + 8) << 16;
+	frame->type = *(__u16 *)(data + 12);
+	return 0;
+}
+
+static __always_inline int is_group(__u64 mac)
+{
+	return mac & 1;
+}
+
+static __always_inline void *current_table(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&table, &zero);
+}
+
+/*
+ * Outer header for the next transmission through the VXLAN device, as Open vSwitch sets it: TTL 64,
+ * TOS 0, DF, no UDP checksum.
+ */
+static __always_inline long set_tunnel(struct __sk_buff *skb, const struct weave_cell *cell,
+				       __u32 vni)
+{
+	struct bpf_tunnel_key key = {
+		.tunnel_id = vni,
+		.remote_ipv4 = cell->remote,
+		.local_ipv4 = cell->local,
+		.tunnel_ttl = 64,
+	};
+
+	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key),
+				      BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT);
+}
+
+/*
+ * Sends a copy to every hop of the flood list but those at `except` (0: none). The tunnel metadata
+ * is shared by all copies; that is right only because the VXLAN device has no queue.
+ */
+static __always_inline void copy_along(struct __sk_buff *skb, void *cells,
+				       const struct weave_cell *list, __u32 except)
+{
+	__u32 first = list->first, hops = list->count;
+
+	for (__u32 i = 0; i < WEAVE_MAX_HOPS; i++) {
+		__u32 index = first + i;
+		struct weave_cell *hop;
+
+		if (i >= hops)
+			return;
+		hop = bpf_map_lookup_elem(cells, &index);
+		if (!hop)
+			break;
+		if (hop->remote == except) {
+			count(WEAVE_DROP_BOUNCE);
+			continue;
+		}
+		if (set_tunnel(skb, hop, hop->vni) ||
+		    bpf_clone_redirect(skb, hop->device, 0))
+			count(WEAVE_DROP_ERROR);
+		else
+			count(WEAVE_COPIED);
+	}
+	count(WEAVE_DROP_TREE);
+}
+
+#endif

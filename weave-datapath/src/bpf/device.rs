@@ -1,0 +1,344 @@
+//! Putting the fast path in place, adopting it, using it, removing it.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Counters, Error, Hook, LearnedMac, abi,
+    heartbeats::{Ring, Sender},
+    maps::{self, Maps},
+    pins::{LINKS, Pins},
+    programs, tunnel,
+};
+use crate::{
+    fastdp::{self, Heartbeat, TableUpdate, Tables},
+    netlink::{Link, Netlink},
+};
+
+/// Where the fast path goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    dir: PathBuf,
+    datapath: String,
+    port: u16,
+    mtu: u16,
+    hook: Option<Hook>,
+    mac_entries: u32,
+}
+
+impl Config {
+    /// Pins in `dir`, which belongs to one daemon alone, for frames that come out of `datapath`,
+    /// the end of a veth pair whose other end is a port of the bridge.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, datapath: impl Into<String>) -> Self {
+        Self {
+            dir: dir.into(),
+            datapath: datapath.into(),
+            port: fastdp::PORT,
+            mtu: fastdp::DEFAULT_MTU,
+            hook: None,
+            mac_entries: MAC_ENTRIES,
+        }
+    }
+
+    /// UDP port of the tunnel; 6784 by default.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Overlay MTU in bytes; 1376 by default.
+    #[must_use]
+    pub fn mtu(mut self, mtu: u16) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// How programs are attached. By default TCX where the kernel has it, else clsact.
+    #[must_use]
+    pub fn hook(mut self, hook: Hook) -> Self {
+        self.hook = Some(hook);
+        self
+    }
+
+    /// How many addresses are remembered; beyond that the least recently used is forgotten and
+    /// frames for it are flooded. Takes effect when the maps are created.
+    #[must_use]
+    pub fn mac_entries(mut self, entries: u32) -> Self {
+        self.mac_entries = entries.max(1);
+        self
+    }
+}
+
+/// What [`Device::open`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing that could be used: everything was put in place anew.
+    Fresh,
+    /// Programs of this very version at work: only the maps were opened.
+    Adopted,
+    /// Programs of another version over usable maps: the programs were replaced.
+    Replaced,
+}
+
+/// The fast path of one daemon.
+#[derive(Debug)]
+pub struct Device {
+    tunnel: Link,
+    hook: Hook,
+    opened: Opened,
+    tables: Tables,
+    maps: Maps,
+    ring: Ring,
+    sender: Sender,
+}
+
+impl Device {
+    /// Puts the fast path in place, or adopts the one that is.
+    ///
+    /// The calling thread, `netlink` and the daemon's sockets must be in one network namespace, and
+    /// the tokio runtime must have I/O enabled.
+    ///
+    /// # Errors
+    /// See [`Error`]. What was put in place until then stays, and is completed or replaced by the
+    /// next call.
+    pub async fn open(config: &Config, netlink: &Netlink) -> Result<Self, Error> {
+        let Config { port, mtu, .. } = *config;
+        let pins = Pins::open(&config.dir)?;
+        let datapath = netlink.link_by_name(&config.datapath).await?;
+        let datapath = datapath.ok_or_else(|| Error::NoInterface {
+            name: config.datapath.clone(),
+        })?;
+        let left = maps::read_config(&pins);
+        let found = tunnel::find(netlink, port).await?;
+        let usable = match (&left, &found) {
+            (Some(left), Some(tunnel)) => is_of(left, &datapath, tunnel),
+            _ => false,
+        };
+        if !usable {
+            pins.clear()?;
+            tunnel::create(netlink, port, mtu.into()).await?;
+        }
+        let tunnel = tunnel::ensure(netlink, port, mtu.into()).await?;
+
+        let hook = config
+            .hook
+            .unwrap_or_else(|| programs::best_hook(&datapath.name));
+        let wanted = describe(&datapath, &tunnel, hook);
+        let devices = [datapath.name.as_str(), tunnel.name.as_str()];
+        let opened = if usable && left == Some(wanted) && is_at_work(&pins, hook, devices) {
+            Opened::Adopted
+        } else {
+            let kept = install(config, &pins, hook, devices, usable)?;
+            if left.is_some_and(|left| left.hook == Hook::Clsact.number()) && hook == Hook::Tcx {
+                let _ = programs::detach_clsact(&datapath.name);
+                let _ = programs::detach_clsact(&tunnel.name);
+            }
+            maps::write_config(&pins, &wanted)?;
+            if kept {
+                Opened::Replaced
+            } else {
+                Opened::Fresh
+            }
+        };
+
+        let maps = Maps::open(&pins)?;
+        Ok(Self {
+            tables: maps.tables()?,
+            ring: Ring::new(maps::ring(&pins)?)?,
+            sender: Sender::default(),
+            tunnel,
+            hook,
+            opened,
+            maps,
+        })
+    }
+
+    /// How the programs are attached.
+    #[must_use]
+    pub fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// What was found at the start.
+    #[must_use]
+    pub fn opened(&self) -> Opened {
+        self.opened
+    }
+
+    /// Name of the VXLAN device.
+    #[must_use]
+    pub fn tunnel_name(&self) -> &str {
+        &self.tunnel.name
+    }
+
+    /// The tables in force. Right after [`Device::open`] they are those an earlier daemon left:
+    /// give them to [`Engine::adopt`](fastdp::Engine::adopt), and keep their short id as ours.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The tables an earlier daemon left, if there are any.
+    #[must_use]
+    pub fn adopted(&self) -> Option<&Tables> {
+        (self.opened != Opened::Fresh && self.tables != Tables::default()).then_some(&self.tables)
+    }
+
+    /// Brings the kernel's tables up to date. Frames see the old or the new ones, nothing between.
+    /// Blocks for some milliseconds, until no frame uses the old ones.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`]: the old tables stay in force. The update is not lost: the next call
+    /// writes it too.
+    pub fn apply(&mut self, update: &TableUpdate) -> Result<(), Error> {
+        self.tables.apply(update);
+        self.maps.swap_tables(&self.tables, self.tunnel.index)?;
+        if update.macs.is_empty() {
+            return Ok(());
+        }
+        self.maps.move_macs(&update.macs)
+    }
+
+    /// The next special frame from a peer.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the ring cannot be waited for.
+    ///
+    /// # Cancel safety
+    /// No frame is lost when the future is dropped.
+    pub async fn next_event(&mut self) -> Result<Heartbeat, Error> {
+        self.ring.next().await
+    }
+
+    /// Sends a heartbeat: VXLAN header and frame as a UDP datagram like those of the tunnel.
+    ///
+    /// # Errors
+    /// [`Error::Send`]; see [`Error::is_too_big`]. Heartbeats repeat, so there is nothing to retry.
+    pub fn send(
+        &mut self,
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+        port: u16,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        self.sender.send(local, remote, port, payload)
+    }
+
+    /// What became of the frames so far.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`].
+    pub fn counters(&self) -> Result<Counters, Error> {
+        self.maps.counters()
+    }
+
+    /// The addresses learned, ascending.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`].
+    pub fn macs(&self) -> Result<Vec<LearnedMac>, Error> {
+        self.maps.macs()
+    }
+
+    /// Forgets addresses not seen for `age`, normally [`MAC_AGE`](super::MAC_AGE); returns how
+    /// many. To be called once a minute.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`].
+    pub fn sweep(&mut self, age: Duration) -> Result<usize, Error> {
+        self.maps.sweep(age)
+    }
+}
+
+/// Removes the fast path: programs, maps, pins and the VXLAN device. Removing what is not there is
+/// no error.
+///
+/// # Errors
+/// The first failure, after everything has been tried.
+pub async fn remove(config: &Config, netlink: &Netlink) -> Result<(), Error> {
+    let unpinned = unpin(&config.dir, &config.datapath);
+    let deleted = match tunnel::find(netlink, config.port).await {
+        Ok(Some(tunnel)) => netlink.delete_link(tunnel.index).await.map_err(Error::from),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    unpinned.and(deleted)
+}
+
+fn unpin(dir: &Path, datapath: &str) -> Result<(), Error> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let pins = Pins::open(dir)?;
+    let clsact = maps::read_config(&pins).is_some_and(|c| c.hook == Hook::Clsact.number());
+    if clsact {
+        // Without the device there is no filter either.
+        let _ = programs::detach_clsact(datapath);
+    }
+    let cleared = pins.clear();
+    pins.remove_dir();
+    cleared
+}
+
+/// Loads and attaches the programs; `true` if the maps that were there are still in use.
+fn install(
+    config: &Config,
+    pins: &Pins,
+    hook: Hook,
+    devices: [&str; 2],
+    usable: bool,
+) -> Result<bool, Error> {
+    let (mut object, kept) = match programs::load(pins, config.mac_entries) {
+        Ok(object) => (object, usable),
+        Err(error) if usable => {
+            tracing::warn!(%error, "pinned BPF maps do not fit; starting with empty ones");
+            pins.clear()?;
+            (programs::load(pins, config.mac_entries)?, false)
+        }
+        Err(error) => return Err(error),
+    };
+    programs::attach(&mut object, pins, hook, devices)?;
+    Ok(kept)
+}
+
+fn is_at_work(pins: &Pins, hook: Hook, devices: [&str; 2]) -> bool {
+    // A filter cannot be asked for its program here, but replacing it by itself does no harm.
+    hook == Hook::Tcx
+        && LINKS
+            .iter()
+            .zip(devices)
+            .all(|(link, device)| programs::is_attached(&pins.path(link), device))
+}
+
+/// Whether `left` was written for these very devices: index and address of both, the address of
+/// the VXLAN device being random for each incarnation.
+fn is_of(left: &abi::Config, datapath: &Link, tunnel: &Link) -> bool {
+    left.layout == abi::LAYOUT
+        && (left.datapath, left.datapath_mac) == (datapath.index, padded(datapath))
+        && (left.tunnel, left.tunnel_mac) == (tunnel.index, padded(tunnel))
+}
+
+fn describe(datapath: &Link, tunnel: &Link, hook: Hook) -> abi::Config {
+    abi::Config {
+        layout: abi::LAYOUT,
+        datapath: datapath.index,
+        tunnel: tunnel.index,
+        hook: hook.number(),
+        object: programs::object_hash(),
+        datapath_mac: padded(datapath),
+        tunnel_mac: padded(tunnel),
+    }
+}
+
+fn padded(link: &Link) -> [u8; 8] {
+    let [a, b, c, d, e, f] = link.mac.unwrap_or_default();
+    [a, b, c, d, e, f, 0, 0]
+}
+
+/// Addresses remembered by default: `WEAVE_MACS`, 3 MB of kernel memory.
+const MAC_ENTRIES: u32 = 32_768;

@@ -1,0 +1,197 @@
+//! Loading the programs and keeping them attached.
+//!
+//! A program is attached by a TCX link (kernel 6.6 and later) that is pinned, or by a filter on a
+//! clsact queueing discipline, which needs no pin. Both are replaced in one step, so that no frame
+//! passes without a program.
+
+use std::path::Path;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{
+        LinkOrder, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+    },
+};
+
+use super::{
+    Error,
+    pins::{CONFIG, LINKS, MAPS, PROGRAMS, Pins},
+};
+
+/// How programs hang on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Hook {
+    /// A TCX link, beside other programs and out of reach of `tc` (kernel 6.6 and later).
+    Tcx,
+    /// A filter on the clsact queueing discipline.
+    Clsact,
+}
+
+impl Hook {
+    /// The number in the configuration map.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Tcx => 1,
+            Self::Clsact => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        })
+    }
+}
+
+/// The compiled programs of `bpf/`, for little-endian machines.
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/weave.bpf.o"));
+
+/// A number that differs between object files (FNV-1a, 64 bits).
+pub(super) fn object_hash() -> u64 {
+    OBJECT.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// TCX if the kernel can be asked about it, else clsact.
+pub(super) fn best_hook(device: &str) -> Hook {
+    match SchedClassifier::query_tcx(device, TcAttachType::Ingress) {
+        Ok(_) => Hook::Tcx,
+        Err(_) => Hook::Clsact,
+    }
+}
+
+/// Loads both programs over the pinned maps, creating and pinning those that are missing.
+pub(super) fn load(pins: &Pins, mac_entries: u32) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None).map_max_entries("macs", mac_entries);
+    for map in MAPS.iter().chain([&CONFIG]) {
+        loader.map_pin_path(map, pins.path(map));
+    }
+    let loaded = loader.load(OBJECT);
+    let mut object = loaded.map_err(|source| Error::kernel("create the BPF maps", source))?;
+    for name in PROGRAMS {
+        let operation = || format!("load BPF program {name}");
+        let program = program(&mut object, name)?;
+        let loaded = program.load();
+        loaded.map_err(|source| Error::kernel(operation(), source))?;
+        pins.remove(name)?;
+        let pinned = program.pin(pins.path(name));
+        pinned.map_err(|source| Error::kernel(format!("pin BPF program {name}"), source))?;
+    }
+    Ok(object)
+}
+
+/// Attaches both programs to their devices, in place of what is attached there for this daemon.
+pub(super) fn attach(
+    object: &mut Ebpf,
+    pins: &Pins,
+    hook: Hook,
+    devices: [&str; 2],
+) -> Result<(), Error> {
+    for ((name, link), device) in PROGRAMS.into_iter().zip(LINKS).zip(devices) {
+        let program = program(object, name)?;
+        match hook {
+            Hook::Tcx => attach_tcx(program, device, &pins.path(link))?,
+            Hook::Clsact => attach_clsact(program, device)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether the link pinned at `pin` is attached to `device` of this network namespace.
+pub(super) fn is_attached(pin: &Path, device: &str) -> bool {
+    let Ok(link) = PinnedLink::from_pin(pin) else {
+        return false;
+    };
+    FdLink::from(link).info().is_ok_and(|info| {
+        SchedClassifier::query_tcx(device, TcAttachType::Ingress)
+            .is_ok_and(|(_, programs)| programs.iter().any(|p| p.id() == info.program_id()))
+    })
+}
+
+/// Removes our filter from `device`. TCX links go with their pins instead.
+pub(super) fn detach_clsact(device: &str) -> Result<(), Error> {
+    let link = filter(device)?;
+    drop(link);
+    Ok(())
+}
+
+fn attach_tcx(program: &mut SchedClassifier, device: &str, pin: &Path) -> Result<(), Error> {
+    let operation = || format!("attach a BPF program to {device} by TCX");
+    if is_attached(pin, device) {
+        let old = PinnedLink::from_pin(pin).map_err(|source| Error::kernel(operation(), source))?;
+        let old = SchedClassifierLink::try_from(FdLink::from(old))
+            .map_err(|source| Error::kernel(operation(), source))?;
+        let replaced = program.attach_to_link(old);
+        return replaced
+            .map(drop)
+            .map_err(|source| Error::kernel(format!("replace a BPF program on {device}"), source));
+    }
+    if pin.exists() {
+        std::fs::remove_file(pin).map_err(|source| Error::Directory {
+            dir: pin.to_owned(),
+            source,
+        })?;
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let link = program
+        .attach_with_options(device, TcAttachType::Ingress, options)
+        .and_then(|id| program.take_link(id))
+        .map_err(|source| Error::kernel(operation(), source))?;
+    let link = FdLink::try_from(link).map_err(|source| Error::kernel(operation(), source))?;
+    let pinned = link.pin(pin);
+    pinned.map_err(|source| Error::kernel(format!("pin the BPF link of {device}"), source))?;
+    Ok(())
+}
+
+fn attach_clsact(program: &mut SchedClassifier, device: &str) -> Result<(), Error> {
+    let operation = || format!("attach a BPF program to {device} by clsact");
+    match tc::qdisc_add_clsact(device) {
+        Ok(()) | Err(TcError::AlreadyAttached) => {}
+        // The queueing discipline is there already: the filter below tells what is wrong, if
+        // anything is.
+        Err(error) => tracing::debug!(device, %error, "clsact not added"),
+    }
+    let attached = match program.attach_to_link(filter(device)?) {
+        Ok(id) => Ok(id),
+        Err(_) => {
+            let options = NlOptions {
+                priority: PRIORITY,
+                handle: HANDLE,
+                ..NlOptions::default()
+            };
+            let options = TcAttachOptions::Netlink(options);
+            program.attach_with_options(device, TcAttachType::Ingress, options)
+        }
+    };
+    let link = attached
+        .and_then(|id| program.take_link(id))
+        .map_err(|source| Error::kernel(operation(), source))?;
+    // Dropping the link would remove the filter, which must outlive this process.
+    std::mem::forget(link);
+    Ok(())
+}
+
+/// Our filter on `device`, whether it exists or not. Dropping it removes the filter.
+fn filter(device: &str) -> Result<SchedClassifierLink, Error> {
+    let link = SchedClassifierLink::attached(device, TcAttachType::Ingress, PRIORITY, HANDLE, None);
+    link.map_err(|source| Error::kernel(format!("find the BPF filter of {device}"), source))
+}
+
+fn program<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, Error> {
+    let missing = || Error::Object { what: name };
+    let program = object.program_mut(name).ok_or_else(missing)?;
+    program.try_into().map_err(|_| missing())
+}
+
+/// Priority and handle of our clsact filters: fixed, so that a restarted daemon finds them.
+const PRIORITY: u16 = 0x57;
+const HANDLE: TcHandle = TcHandle::new(0, 1);
