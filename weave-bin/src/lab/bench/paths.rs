@@ -218,14 +218,16 @@ async fn underlay_device(netlink: &Netlink, address: Ipv4Addr) -> Result<u32> {
     anyhow::bail!("no interface of the lab host has the address {address}")
 }
 
-/// Address of the pod on host `host` of the VXLAN path.
+/// Address of the pod on host `host` of the VXLAN path (a documentation network, RFC 5737: the lab
+/// uses it for nothing else).
 fn vxlan_address(host: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(198, 19, 0, host + 1), 24)
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 1 + host), 24)
 }
 
-/// Address on the link of the pod on host `host` of the routed path.
+/// Address on the link of the pod on host `host` of the routed path, of another documentation
+/// network of which each host has one half.
 fn plain_address(host: u8, side: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(198, 18, host, side), 24)
+    Ipv4Net::new_assert(Ipv4Addr::new(203, 0, 113, 128 * host + side), 25)
 }
 
 /// Link address of the pod on host `host` of the VXLAN path, fixed so that entries for it can be.
@@ -250,7 +252,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::load::{Placement, Span};
-    use super::super::measure;
+    use super::super::measure::Gathered;
     use super::super::plan::Measurement;
     use super::*;
 
@@ -315,10 +317,14 @@ mod tests {
         };
         for (name, ends) in [("vxlan", &vxlan), ("plain", &plain)] {
             for measurement in Measurement::ALL {
-                let metrics = measure::sample(ends, measurement, &placement, span)
+                let mut gathered = Gathered::default();
+                gathered
+                    .add(ends, measurement, &placement, span)
                     .unwrap_or_else(|error| panic!("{name}, {measurement}: {error}"));
+                let metrics = gathered.metrics(measurement);
+                assert!(!metrics.is_empty(), "{name}, {measurement}");
                 assert!(
-                    metrics.iter().all(|(_, sample)| *sample > 0.0),
+                    metrics.iter().all(|(_, value)| *value > 0.0),
                     "{name} {metrics:?}"
                 );
             }

@@ -79,6 +79,18 @@ pub fn quantile(samples: &[f64], numerator: usize, denominator: usize) -> Option
     Some(sorted[below] + (sorted[above] - sorted[below]) * weight)
 }
 
+/// The smallest of `times` that at least `percent` of 100 do not exceed; reorders them.
+///
+/// `None` when there are none, or `percent` is not from 1 to 100.
+pub fn nearest_rank(times: &mut [u32], percent: usize) -> Option<u32> {
+    let rank = (times.len() * percent).div_ceil(100).checked_sub(1)?;
+    if rank >= times.len() {
+        return None;
+    }
+    let (_, time, _) = times.select_nth_unstable(rank);
+    Some(*time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +170,18 @@ mod tests {
             Some(2.0)
         );
         assert_eq!(paired_difference(&[1.0], &[1.0, 2.0]), None);
+    }
+
+    #[test]
+    fn percentiles_are_samples_that_occurred() {
+        let mut times: Vec<u32> = (1..=200).rev().collect();
+
+        assert_eq!(nearest_rank(&mut times, 50), Some(100));
+        assert_eq!(nearest_rank(&mut times, 99), Some(198));
+        assert_eq!(nearest_rank(&mut times, 100), Some(200));
+        assert_eq!(nearest_rank(&mut times, 0), None);
+        assert_eq!(nearest_rank(&mut times, 101), None);
+        assert_eq!(nearest_rank(&mut [5], 99), Some(5));
+        assert_eq!(nearest_rank(&mut [], 50), None);
     }
 }
