@@ -19,8 +19,8 @@
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
 //! [`fastdp`] and [`packet`] are always there; the others need the feature `netlink` (on by
-//! default). Kernel operations need `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`. `ALGORITHM.md` states the laws the
-//! property tests check.
+//! default). Kernel operations need `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`.
+//! `ALGORITHM.md` states the laws the property tests check.
 
 #![deny(unsafe_code)]
 
