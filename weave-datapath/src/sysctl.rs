@@ -115,6 +115,15 @@ pub(crate) fn short_lived_neighbours(interface: &str) -> [Setting; 3] {
     ]
 }
 
+/// The kernel announces the interface's addresses to its neighbours when its hardware address is
+/// set (`inetdev_event`, `net/ipv4/devinet.c`; `ndisc_netdev_event`, `net/ipv6/ndisc.c`).
+pub(crate) fn announce_addresses(interface: &str) -> [Setting; 2] {
+    [
+        Setting::new(interface, "ipv4/conf", "arp_notify", "1"),
+        Setting::new(interface, "ipv6/conf", "ndisc_notify", "1"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

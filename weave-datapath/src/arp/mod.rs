@@ -23,6 +23,9 @@ pub use self::frame::{advertisement_frame, announcement_frame, parse_reply, requ
 /// Sends one announcement for each of `addresses` from the interface `index` with the address
 /// `mac`. The interface must be up.
 ///
+/// Closing the packet socket makes this call take some 10 ms (the kernel waits for an RCU grace
+/// period); [`attach`](crate::attach::attach) has the kernel send announcements instead.
+///
 /// # Errors
 /// What opening the packet socket or sending says; `EPERM` without `CAP_NET_RAW`.
 pub fn announce(index: u32, mac: [u8; 6], addresses: &[IpAddr]) -> io::Result<()> {

@@ -7,7 +7,6 @@ use super::{
     plan, plan as steps, undo,
 };
 use crate::{
-    arp,
     netlink::{self, Link, Netlink},
     netns::Namespace,
     sysctl::{self, Setting, Values},
@@ -224,7 +223,7 @@ impl Ends<'_> {
             Step::CreatePair { .. } => false,
             Step::DeletePair => accept_missing(self.host.delete_link(host.index).await)?,
             Step::Alias(text) => self.host.set_alias(host.index, text).await.map(|()| true)?,
-            Step::Settings(side, settings) => self.write(*side, settings).await?,
+            Step::Settings(side, settings) => self.write(*side, settings)?,
             Step::Master(bridge) => self
                 .host
                 .set_master(host.index, *bridge)
@@ -247,13 +246,12 @@ impl Ends<'_> {
             Step::Down(Side::Pod) => self.pod.set_down(pod.index).await.map(|()| true)?,
             Step::AddRoute(route) => self.pod.add_route(&in_pod(route, pod)).await?,
             Step::DeleteRoute(route) => self.pod.delete_route(&in_pod(route, pod)).await?,
-            Step::Announce(addresses) => {
-                let (index, mac, addresses) =
-                    (pod.index, pod.mac.unwrap_or_default(), addresses.clone());
-                let sent = move || arp::announce(index, mac, &addresses);
-                let sent = self.request.netns.run_async(sent).await?;
-                sent.map(|()| true)
-                    .map_err(|source| StepError::Announce { source })?
+            // Setting the address it has makes the kernel send a broadcast ARP request (IPv6: an
+            // unsolicited advertisement) for each address. A packet socket could send the same, but
+            // closing one waits for an RCU grace period: 16 ms, several times all the rest.
+            Step::Announce => {
+                let mac = pod.mac.unwrap_or_default();
+                self.pod.set_mac(pod.index, mac).await.map(|()| true)?
             }
         };
         Ok(changed)
@@ -277,24 +275,21 @@ impl Ends<'_> {
         Ok(())
     }
 
-    async fn write(&self, side: Side, settings: &[Setting]) -> Result<bool, StepError> {
+    fn write(&self, side: Side, settings: &[Setting]) -> Result<bool, StepError> {
         let namespace = match side {
             Side::Host => self.host_namespace,
             Side::Pod => &self.request.netns,
         };
-        let settings = settings.to_vec();
-        let work = move || {
+        let work = || {
             for setting in settings {
                 if let Err(source) = setting.write() {
-                    return Err(StepError::Setting {
-                        setting: setting.to_string(),
-                        source,
-                    });
+                    let setting = setting.to_string();
+                    return Err(StepError::Setting { setting, source });
                 }
             }
             Ok(true)
         };
-        namespace.run_async(work).await?
+        namespace.run(work)?
     }
 
     /// Waits until frames sent from the pod really leave: right after an end comes up, the kernel

@@ -114,12 +114,6 @@ pub enum StepError {
         /// What the system said.
         source: io::Error,
     },
-    /// Sending on a packet socket.
-    #[error("cannot announce addresses: {source}")]
-    Announce {
-        /// What the system said.
-        source: io::Error,
-    },
 }
 
 impl StepError {

@@ -3,7 +3,7 @@
 //! Laws (`tests.rs`): running the plan on a model reaches the target; planning again yields
 //! nothing; after any prefix of a plan, [`undo`] returns to the start.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt};
 
 use ipnet::IpNet;
 
@@ -85,8 +85,8 @@ pub enum Step {
     AddRoute(Route),
     /// Delete a route of the pod.
     DeleteRoute(Route),
-    /// Tell the neighbours where these addresses are.
-    Announce(Vec<IpAddr>),
+    /// Have the kernel tell the neighbours where the pod's addresses are.
+    Announce,
 }
 
 /// The steps from `observed` to what `request` asks for, in order.
@@ -161,7 +161,7 @@ fn plan_pod(request: &Request, existing: Option<&Existing>, steps: &mut Vec<Step
     let routes = request.route_list().into_iter().filter(|route| !has(route));
     steps.extend(routes.map(Step::AddRoute));
     if !fresh.is_empty() {
-        steps.push(Step::Announce(fresh.iter().map(IpNet::addr).collect()));
+        steps.push(Step::Announce);
     }
 }
 
@@ -237,6 +237,7 @@ pub(super) fn host_settings(name: &str) -> Vec<Setting> {
 pub(super) fn pod_settings(name: &str) -> Vec<Setting> {
     let mut settings = vec![sysctl::ignore_router_advertisements(name)];
     settings.extend(sysctl::short_lived_neighbours(name));
+    settings.extend(sysctl::announce_addresses(name));
     settings
 }
 
@@ -260,7 +261,7 @@ impl fmt::Display for Step {
             Self::Down(side) => write!(f, "take down the {side} end"),
             Self::AddRoute(route) => write!(f, "add route {route}"),
             Self::DeleteRoute(route) => write!(f, "delete route {route}"),
-            Self::Announce(addresses) => write!(f, "announce {} addresses", addresses.len()),
+            Self::Announce => write!(f, "announce the addresses"),
         }
     }
 }

@@ -136,7 +136,8 @@ fn plan_bridge(config: &Config, observed: &Observed, steps: &mut Vec<Step>) {
     if !fixed {
         steps.push(Step::Alias(name(), ALIAS));
     }
-    let current = bridge.map(|_| &observed.settings);
+    let kept = bridge.filter(|link| keeps_settings(link, config));
+    let current = kept.map(|_| &observed.settings);
     steps.extend(
         sysctl::missing(bridge_settings(config), current)
             .into_iter()
@@ -162,7 +163,15 @@ fn plan_pair(config: &Config, observed: &Observed, steps: &mut Vec<Step>) {
             mtu: config.mtu,
         });
     }
-    let current = whole.map(|_| &observed.settings);
+    for link in whole.iter().flat_map(|(port, datapath)| [port, datapath]) {
+        if link.mtu != config.mtu {
+            steps.push(Step::Mtu(link.name.clone(), config.mtu));
+        }
+    }
+    let kept = whole.filter(|(port, datapath)| {
+        keeps_settings(port, config) && keeps_settings(datapath, config)
+    });
+    let current = kept.map(|_| &observed.settings);
     steps.extend(
         sysctl::missing(pair_settings(config), current)
             .into_iter()
@@ -181,9 +190,6 @@ fn plan_pair(config: &Config, observed: &Observed, steps: &mut Vec<Step>) {
         steps.push(Step::Master(config.datapath.clone(), None));
     }
     for (name, link) in [(&config.port, port), (&config.datapath, datapath)] {
-        if link.is_some_and(|link| link.mtu != config.mtu) {
-            steps.push(Step::Mtu(name.clone(), config.mtu));
-        }
         if link.is_some_and(is_queueing) {
             steps.push(Step::QdiscOff(name.clone()));
         }
@@ -199,6 +205,12 @@ fn halves(config: &Config, observed: &Observed) -> Vec<String> {
     names.extend(observed.port.as_ref().map(|_| config.port.clone()));
     names.extend(observed.datapath.as_ref().map(|_| config.datapath.clone()));
     names
+}
+
+/// Below 1280 the kernel forgets the IPv6 settings of a link; once the MTU is repaired they are back
+/// with their defaults (`addrconf_notify`, `net/ipv6/addrconf.c`).
+fn keeps_settings(link: &Link, config: &Config) -> bool {
+    link.mtu >= IPV6_MIN_MTU || config.mtu < IPV6_MIN_MTU
 }
 
 fn are_peers(one: &Link, other: &Link) -> bool {
@@ -297,4 +309,5 @@ impl fmt::Display for Step {
 pub(super) const ALIAS: &str = "weave pod network";
 
 const MIN_MTU: u32 = 68;
+const IPV6_MIN_MTU: u32 = 1280;
 const MAX_MTU: u32 = 65535;

@@ -38,13 +38,15 @@ impl Netlink {
         Ok(answers.iter().filter_map(as_link).collect())
     }
 
-    /// The link of this name, if there is one.
+    /// The link of this name, if there is one. Alternative names (`altname`) do not count, though
+    /// the kernel finds links by them and refuses to create a link of such a name.
     ///
     /// # Errors
     /// [`Error::Refused`] for reasons other than absence.
     pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>, Error> {
         let request = LinkUnspec::new_with_name(name).build();
-        self.link_query(request, Object::Name(name)).await
+        let found = self.link_query(request, Object::Name(name)).await?;
+        Ok(found.filter(|link| link.name == name))
     }
 
     /// The link of this name, which must exist.

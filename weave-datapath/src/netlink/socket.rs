@@ -26,7 +26,10 @@ impl Netlink {
     /// Opens a socket in the namespace of the calling thread and serves it on the current runtime.
     ///
     /// # Errors
-    /// [`Error::Open`] without a tokio runtime (with I/O enabled), or when no socket can be had.
+    /// [`Error::Open`] outside a tokio runtime, or when no socket can be had.
+    ///
+    /// # Panics
+    /// When the runtime was built without I/O.
     pub fn open() -> Result<Self, Error> {
         let runtime = runtime()?;
         let (connection, handle) = connect()?;
@@ -38,6 +41,9 @@ impl Netlink {
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`Error::Namespace`].
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
     pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
         let runtime = runtime()?;
         let (connection, handle) = namespace.run(|| {

@@ -1,0 +1,187 @@
+//! A daemon in miniature: engine and device in one namespace, driven by the test.
+
+use std::{
+    path::PathBuf,
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use weave_datapath::{
+    PeerName,
+    bpf::{Config, Device, Opened},
+    fastdp::{Connection, Engine, EngineConfig, Event, Routes, Transmit},
+    netlink::Netlink,
+    netns::Namespace,
+};
+
+use crate::lab::MTU;
+
+type Question = Box<dyn FnOnce(&mut Device, &mut Engine) + Send>;
+
+enum Command {
+    Connect(Connection),
+    Close(u64),
+    Control(u64, Vec<u8>),
+    Routes(Routes),
+    Ask(Question),
+}
+
+/// What a daemon tells the mesh of the test.
+pub enum Output {
+    Control { from: usize, id: u64, inner: Vec<u8> },
+    Event { from: usize, event: Event },
+}
+
+pub struct Daemon {
+    commands: Option<UnboundedSender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    pub opened: Opened,
+}
+
+pub struct Start {
+    pub host: usize,
+    pub us: PeerName,
+    pub namespace: Namespace,
+    pub config: Config,
+    pub outputs: mpsc::Sender<Output>,
+}
+
+impl Daemon {
+    pub fn start(start: Start) -> Self {
+        let (commands, receiver) = unbounded_channel();
+        let (ready, opened) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            start.namespace.enter_current_thread().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(run(start, receiver, ready));
+        });
+        let opened = opened.recv().expect("the device opens");
+        Self {
+            commands: Some(commands),
+            thread: Some(thread),
+            opened,
+        }
+    }
+
+    pub fn connect(&self, connection: Connection) {
+        self.send(Command::Connect(connection));
+    }
+
+    pub fn close(&self, id: u64) {
+        self.send(Command::Close(id));
+    }
+
+    pub fn control(&self, id: u64, inner: Vec<u8>) {
+        self.send(Command::Control(id, inner));
+    }
+
+    pub fn routes(&self, routes: Routes) {
+        self.send(Command::Routes(routes));
+    }
+
+    /// Runs `question` in the daemon and returns its answer.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Device, &mut Engine) -> T + Send + 'static,
+    ) -> T {
+        let (sender, answer) = mpsc::channel();
+        self.send(Command::Ask(Box::new(move |device, engine| {
+            sender.send(question(device, engine)).unwrap();
+        })));
+        answer.recv().expect("the daemon answers")
+    }
+
+    fn send(&self, command: Command) {
+        let commands = self.commands.as_ref().expect("running");
+        assert!(commands.send(command).is_ok(), "the daemon runs");
+    }
+}
+
+/// Ends the user-space part alone, as a kill would.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        let ended = self.thread.take().unwrap().join();
+        if !std::thread::panicking() {
+            ended.unwrap();
+        }
+    }
+}
+
+/// Removes the pins' file system of a test.
+pub fn unmount(dir: &PathBuf) {
+    let _ = nix::mount::umount(dir);
+    let _ = std::fs::remove_dir(dir);
+}
+
+async fn run(
+    start: Start,
+    mut commands: UnboundedReceiver<Command>,
+    ready: mpsc::Sender<Opened>,
+) {
+    let netlink = Netlink::open().unwrap();
+    let mut device = Device::open(&start.config, &netlink).await.unwrap();
+    let mut engine = Engine::new(EngineConfig {
+        us: start.us,
+        mtu: MTU,
+        port: 6784,
+    });
+    let begin = Instant::now();
+    if let Some(tables) = device.adopted() {
+        engine.adopt(begin.elapsed(), tables.clone());
+    }
+    ready.send(device.opened()).unwrap();
+    loop {
+        let due = engine.poll_timeout().unwrap_or(Duration::from_secs(3600));
+        let wait = due.saturating_sub(begin.elapsed());
+        tokio::select! {
+            heartbeat = device.next_event() => {
+                engine.handle_heartbeat(begin.elapsed(), &heartbeat.unwrap());
+            }
+            command = commands.recv() => match command {
+                None => return,
+                Some(Command::Connect(connection)) => {
+                    engine.handle_connection(begin.elapsed(), connection);
+                }
+                Some(Command::Close(id)) => engine.handle_closed(begin.elapsed(), id),
+                Some(Command::Control(id, inner)) => {
+                    engine.handle_control(begin.elapsed(), id, &inner);
+                }
+                Some(Command::Routes(routes)) => engine.handle_routes(begin.elapsed(), routes),
+                Some(Command::Ask(question)) => question(&mut device, &mut engine),
+            },
+            () = tokio::time::sleep(wait) => engine.handle_timeout(begin.elapsed()),
+        }
+        drain(&start, &mut engine, &mut device, begin.elapsed());
+    }
+}
+
+fn drain(start: &Start, engine: &mut Engine, device: &mut Device, now: Duration) {
+    if let Some(update) = engine.poll_update(now) {
+        device.apply(&update).unwrap();
+        assert_eq!(device.tables(), engine.tables());
+    }
+    let from = start.host;
+    while let Some(transmit) = engine.poll_transmit() {
+        match transmit {
+            Transmit::Heartbeat {
+                local,
+                remote,
+                port,
+                payload,
+                ..
+            } => device.send(local, remote, port, &payload).unwrap(),
+            Transmit::Control { id, inner } => {
+                let _ = start.outputs.send(Output::Control { from, id, inner });
+            }
+        }
+    }
+    while let Some(event) = engine.poll_event() {
+        let _ = start.outputs.send(Output::Event { from, event });
+    }
+}

@@ -1,0 +1,344 @@
+//! Hosts and pods as network namespaces, with a mesh played by the test.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, UdpSocket},
+    path::PathBuf,
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use weave_datapath::{
+    bpf::{Config, Hook},
+    bridge,
+    fastdp::{Connection, Event},
+    netlink::Netlink,
+    netns::Namespace,
+};
+
+use crate::{
+    daemon::{Daemon, Output, Start, unmount},
+    mesh::{self, Graph},
+};
+
+/// Overlay MTU of every lab: 50 bytes below the underlay's 1500, less some.
+pub const MTU: u16 = 1376;
+
+pub struct Lab {
+    pub hosts: Vec<Host>,
+    pub graph: Graph,
+    hook: Hook,
+    outputs: (mpsc::Sender<Output>, mpsc::Receiver<Output>),
+    established: BTreeSet<(usize, u64)>,
+    next_uid: u64,
+    ids: BTreeMap<(usize, usize), u64>,
+}
+
+pub struct Host {
+    pub index: usize,
+    pub scratch: Scratch,
+    pub dir: PathBuf,
+    pub daemon: Option<Daemon>,
+    pub pods: Vec<Pod>,
+}
+
+pub struct Pod {
+    pub scratch: Scratch,
+    pub address: Ipv4Addr,
+    pub mac: [u8; 6],
+}
+
+/// A named namespace that goes when it is dropped.
+pub struct Scratch {
+    name: String,
+    pub namespace: Namespace,
+}
+
+impl Scratch {
+    pub fn new(label: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("wfd-{}-{number}-{label}", std::process::id());
+        let namespace = Namespace::create_named(&name).unwrap();
+        Self { name, namespace }
+    }
+
+    /// Runs netlink operations inside.
+    pub fn with<T: Send, F>(&self, work: impl FnOnce(Netlink) -> F + Send) -> T
+    where
+        F: Future<Output = T>,
+    {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async { work(Netlink::open().unwrap()).await })
+        };
+        self.namespace.run(run).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = Namespace::delete_named(&self.name);
+    }
+}
+
+impl Pod {
+    /// A UDP socket of the pod that may broadcast; reads give up after a second.
+    pub fn udp(&self, port: u16) -> UdpSocket {
+        self.scratch
+            .namespace
+            .run(move || {
+                let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+                socket.set_broadcast(true).unwrap();
+                socket
+                    .set_read_timeout(Some(Duration::from_secs(1)))
+                    .unwrap();
+                socket
+            })
+            .unwrap()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.daemon = None;
+        self.pods.clear();
+        unmount(&self.dir);
+    }
+}
+
+impl Lab {
+    /// `hosts` hosts joined by the links of `graph`, `pods` pods each, every daemon running and
+    /// every connection established by heartbeats.
+    pub fn new(hosts: usize, graph: &[(usize, usize)], pods: usize) -> Self {
+        Self::with_hook(hosts, graph, pods, Hook::Tcx)
+    }
+
+    pub fn with_hook(hosts: usize, graph: &[(usize, usize)], pods: usize, hook: Hook) -> Self {
+        let mut lab = Self {
+            hosts: (0..hosts).map(|host| new_host(host, pods)).collect(),
+            graph: graph.iter().copied().collect(),
+            hook,
+            outputs: mpsc::channel(),
+            established: BTreeSet::new(),
+            next_uid: 0x0123_4567_89ab_cd00,
+            ids: BTreeMap::new(),
+        };
+        for (number, link) in lab.graph.iter().enumerate() {
+            lab.wire(number, *link);
+        }
+        for host in 0..hosts {
+            lab.start(host);
+        }
+        let links: Vec<_> = lab.graph.iter().copied().collect();
+        for link in links {
+            lab.connect(link);
+        }
+        lab.settle();
+        lab
+    }
+
+    /// The veth pair of one link: 172.31.N.1 and 172.31.N.2.
+    fn wire(&self, number: usize, (a, b): (usize, usize)) {
+        let far = self.hosts[b].scratch.namespace.clone();
+        let (near_name, far_name) = (format!("u{b}"), format!("u{a}"));
+        let near = &self.hosts[a].scratch;
+        let (local, remote) = underlay(number);
+        near.with(|netlink| async move {
+            netlink
+                .create_veth_into(&near_name, &far_name, &far, 1500)
+                .await
+                .unwrap();
+            bring_up(&netlink, &near_name, local, 24).await;
+        });
+        let far_name = format!("u{a}");
+        self.hosts[b]
+            .scratch
+            .with(|netlink| async move { bring_up(&netlink, &far_name, remote, 24).await });
+    }
+
+    pub fn config(&self, host: usize) -> Config {
+        Config::new(&self.hosts[host].dir, "vethwe-datapath")
+            .mtu(MTU)
+            .hook(self.hook)
+            .mac_entries(1024)
+    }
+
+    pub fn start(&mut self, host: usize) {
+        let config = self.config(host);
+        self.start_with(host, config);
+    }
+
+    pub fn start_with(&mut self, host: usize, config: Config) {
+        let start = Start {
+            host,
+            us: mesh::name(host),
+            namespace: self.hosts[host].scratch.namespace.clone(),
+            config,
+            outputs: self.outputs.0.clone(),
+        };
+        self.hosts[host].daemon = Some(Daemon::start(start));
+        self.daemon(host).routes(mesh::routes(host, self.hosts.len(), &Graph::new()));
+    }
+
+    /// Ends the daemon of `host` and tells its neighbours' meshes, as a kill does.
+    pub fn kill(&mut self, host: usize) {
+        self.hosts[host].daemon = None;
+        let links: Vec<_> = self.graph.iter().copied().collect();
+        for (a, b) in links.into_iter().filter(|(a, b)| *a == host || *b == host) {
+            let id = self.ids.remove(&(a, b)).unwrap();
+            for end in [a, b] {
+                self.established.remove(&(end, id));
+                if let Some(daemon) = &self.hosts[end].daemon {
+                    daemon.close(id);
+                }
+            }
+        }
+        self.tell_routes();
+    }
+
+    /// Opens the connection of one link at both ends.
+    pub fn connect(&mut self, (a, b): (usize, usize)) {
+        self.next_uid += 1;
+        let uid = self.next_uid;
+        self.ids.insert((a, b), uid);
+        let number = self.graph.iter().position(|link| *link == (a, b)).unwrap();
+        let (first, second) = underlay(number);
+        for (us, them, local, remote) in [(a, b, first, second), (b, a, second, first)] {
+            self.daemon(us).connect(Connection {
+                id: uid,
+                peer: mesh::name(them),
+                short_id: Some(mesh::short_id(them)),
+                local,
+                remote,
+                uid,
+                encrypted: false,
+            });
+        }
+    }
+
+    /// Carries control messages until every connection is established, then announces the routes.
+    /// Returns how long that took.
+    pub fn settle(&mut self) -> Duration {
+        let begin = Instant::now();
+        let wanted: BTreeSet<(usize, u64)> = self
+            .ids
+            .iter()
+            .flat_map(|((a, b), id)| [(*a, *id), (*b, *id)])
+            .collect();
+        while self.established != wanted {
+            let left = Duration::from_secs(5).checked_sub(begin.elapsed());
+            let output = self.outputs.1.recv_timeout(left.expect("all establish"));
+            match output.expect("all establish") {
+                Output::Control { from, id, inner } => {
+                    let far = wanted.iter().find(|(end, other)| *other == id && *end != from);
+                    if let Some((end, _)) = far {
+                        self.daemon(*end).control(id, inner);
+                    }
+                }
+                Output::Event { from, event } => {
+                    if let Event::Established { id } = event {
+                        self.established.insert((from, id));
+                    }
+                }
+            }
+        }
+        self.tell_routes();
+        begin.elapsed()
+    }
+
+    /// Sends every running daemon the routes over the established connections, and waits until all
+    /// have them in the kernel.
+    pub fn tell_routes(&self) {
+        let both = |id: u64| self.established.iter().filter(|e| e.1 == id).count() == 2;
+        let live: Graph = self
+            .ids
+            .iter()
+            .filter(|(_, id)| both(**id))
+            .map(|(link, _)| *link)
+            .collect();
+        for host in self.hosts.iter().filter(|host| host.daemon.is_some()) {
+            let routes = mesh::routes(host.index, self.hosts.len(), &live);
+            self.daemon(host.index).routes(routes);
+            self.daemon(host.index).ask(|_, _| ());
+        }
+    }
+
+    pub fn daemon(&self, host: usize) -> &Daemon {
+        self.hosts[host].daemon.as_ref().expect("the daemon runs")
+    }
+}
+
+/// Our addresses at the ends of link `number`.
+pub fn underlay(number: usize) -> (Ipv4Addr, Ipv4Addr) {
+    let number = u8::try_from(number).unwrap();
+    (
+        Ipv4Addr::new(172, 31, number, 1),
+        Ipv4Addr::new(172, 31, number, 2),
+    )
+}
+
+fn new_host(index: usize, pods: usize) -> Host {
+    let scratch = Scratch::new(&format!("h{index}"));
+    let octet = u8::try_from(index).unwrap();
+    let config = bridge::Config::new([0x02, 0, 0, 0, 0xb0, octet], MTU.into());
+    scratch.with(|_| async move { bridge::ensure(&config).await.unwrap() });
+    let dir = std::env::temp_dir().join(format!("{}-bpf", scratch.name));
+    let pods = (0..pods).map(|pod| new_pod(&scratch, index, pod)).collect();
+    Host {
+        index,
+        scratch,
+        dir,
+        daemon: None,
+        pods,
+    }
+}
+
+/// A pod 10.32.HOST.POD+1/16 on the bridge of its host.
+fn new_pod(host: &Scratch, index: usize, number: usize) -> Pod {
+    let scratch = Scratch::new(&format!("p{index}{number}"));
+    let (high, low) = (
+        u8::try_from(index).unwrap(),
+        u8::try_from(number).unwrap() + 1,
+    );
+    let address = Ipv4Addr::new(10, 32, high, low);
+    let inside = scratch.namespace.clone();
+    let port = format!("pod{number}");
+    host.with(|netlink| async move {
+        netlink
+            .create_veth_into(&port, "eth0", &inside, MTU.into())
+            .await
+            .unwrap();
+        let link = netlink.link_by_name(&port).await.unwrap().unwrap();
+        let bridge = netlink.link_by_name("weave").await.unwrap().unwrap();
+        netlink
+            .set_master(link.index, Some(bridge.index))
+            .await
+            .unwrap();
+        netlink.set_up(link.index).await.unwrap();
+    });
+    let mac = scratch.with(|netlink| async move {
+        bring_up(&netlink, "lo", Ipv4Addr::LOCALHOST, 8).await;
+        bring_up(&netlink, "eth0", address, 16).await;
+        let link = netlink.link_by_name("eth0").await.unwrap().unwrap();
+        link.mac.unwrap()
+    });
+    Pod {
+        scratch,
+        address,
+        mac,
+    }
+}
+
+async fn bring_up(netlink: &Netlink, name: &str, address: Ipv4Addr, prefix: u8) {
+    let link = netlink.link_by_name(name).await.unwrap().unwrap();
+    netlink.set_up(link.index).await.unwrap();
+    let address = ipnet::IpNet::new(address.into(), prefix).unwrap();
+    netlink.add_address(link.index, address).await.unwrap();
+}

@@ -1,0 +1,121 @@
+//! The fast path on the real kernel: hosts and pods are network namespaces, frames cross in VXLAN.
+#![cfg(feature = "bpf")]
+
+mod daemon;
+mod lab;
+mod mesh;
+mod traffic;
+
+use lab::Lab;
+use traffic::{Pings, broadcast, round_trip};
+use weave_datapath::bpf::{Counter, Counters, Opened};
+
+/// Whether the test can run; says so if not.
+fn root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        println!("skipped: needs root");
+    }
+    root
+}
+
+fn counters(lab: &Lab, host: usize) -> Counters {
+    lab.daemon(host).ask(|device, _| device.counters().unwrap())
+}
+
+#[test]
+fn pods_on_two_hosts_reach_each_other() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new(2, &[(0, 1)], 2);
+
+    for (a, b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let (a, b) = (&lab.hosts[0].pods[a], &lab.hosts[1].pods[b]);
+        assert!(round_trip(a, b).is_some());
+        assert!(round_trip(b, a).is_some());
+    }
+
+    let first = counters(&lab, 0);
+    assert!(first.get(Counter::Sent) > 0 && first.get(Counter::Delivered) > 0);
+    assert!(first.get(Counter::Flooded) > 0, "ARP requests");
+    assert_eq!(first.get(Counter::DropError), 0);
+    assert_eq!(first.get(Counter::DropConflict), 0);
+}
+
+#[test]
+fn a_host_between_relays_in_the_kernel() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new(3, &[(0, 1), (1, 2)], 1);
+    let [a, b, c] = [0, 1, 2].map(|host| &lab.hosts[host].pods[0]);
+
+    assert!(round_trip(a, b).is_some() && round_trip(b, c).is_some());
+    assert!(round_trip(a, c).is_some(), "there is no underlay between them");
+
+    let before = counters(&lab, 1).get(Counter::Relayed);
+    for _ in 0..10 {
+        assert!(round_trip(a, c).is_some());
+    }
+    let relayed = counters(&lab, 1).get(Counter::Relayed) - before;
+    assert!(relayed >= 20, "ten requests and ten answers, not {relayed}");
+}
+
+#[test]
+fn a_broadcast_reaches_every_pod_exactly_once() {
+    if !root() {
+        return;
+    }
+    let graphs: [(usize, &[(usize, usize)]); 3] = [
+        (3, &[(0, 1), (1, 2), (0, 2)]),
+        (4, &[(0, 1), (1, 2), (2, 3)]),
+        (4, &[(0, 1), (0, 2), (1, 3), (2, 3)]),
+    ];
+    for (hosts, graph) in graphs {
+        let lab = Lab::new(hosts, graph, 2);
+        let pods: Vec<_> = lab.hosts.iter().flat_map(|host| &host.pods).collect();
+        for (number, from) in pods.iter().enumerate() {
+            let mut others = pods.clone();
+            others.remove(number);
+            assert_eq!(
+                broadcast(from, &others),
+                vec![1; others.len()],
+                "from pod {number} in {graph:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn frames_flow_while_the_daemon_between_is_dead_and_when_it_returns() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::new(3, &[(0, 1), (1, 2)], 1);
+    let [a, b, c] = [0, 1, 2].map(|host| &lab.hosts[host].pods[0]);
+    assert!(round_trip(a, c).is_some() && round_trip(a, b).is_some());
+    let through = Pings::start(a, c);
+    let into = Pings::start(c, b);
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(300));
+    pause();
+    let tables = lab.daemon(1).ask(|device, _| device.tables().clone());
+
+    lab.kill(1);
+    pause();
+    lab.start(1);
+    assert_eq!(lab.daemon(1).opened, Opened::Adopted);
+    assert_eq!(lab.daemon(1).ask(|device, _| device.tables().clone()), tables);
+    pause();
+    lab.connect((0, 1));
+    lab.connect((1, 2));
+    let settled = lab.settle();
+    pause();
+
+    let (sent, received) = through.stop();
+    println!("through the dead daemon: {received} of {sent}; settled again in {settled:?}");
+    assert_eq!(received, sent);
+    let (sent, received) = into.stop();
+    assert_eq!(received, sent);
+    assert_eq!(lab.daemon(1).ask(|device, _| device.tables().clone()), tables);
+}

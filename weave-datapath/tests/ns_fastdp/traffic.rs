@@ -1,0 +1,125 @@
+//! Traffic between pods, and what came of it.
+
+use std::{
+    net::UdpSocket,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::lab::Pod;
+
+/// One request and its answer, from `a` to `b` and back; `None` when either is lost.
+pub fn round_trip(a: &Pod, b: &Pod) -> Option<Duration> {
+    let server = b.udp(7000);
+    let client = a.udp(7001);
+    let begin = Instant::now();
+    client.send_to(b"ping", (b.address, 7000)).unwrap();
+    let mut buffer = [0; 64];
+    let (len, from) = server.recv_from(&mut buffer).ok()?;
+    assert_eq!(&buffer[..len], b"ping");
+    assert_eq!(from.ip(), a.address, "no address is rewritten on the way");
+    server.send_to(b"pong", from).unwrap();
+    let len = client.recv(&mut buffer).ok()?;
+    assert_eq!(&buffer[..len], b"pong");
+    Some(begin.elapsed())
+}
+
+/// A request every millisecond, answered by an echo, until stopped.
+pub struct Pings {
+    stop: Arc<AtomicBool>,
+    echo: JoinHandle<()>,
+    sender: JoinHandle<usize>,
+    receiver: JoinHandle<usize>,
+}
+
+impl Pings {
+    pub fn start(from: &Pod, to: &Pod) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (server, client) = (to.udp(7002), from.udp(7003));
+        let target = (to.address, 7002);
+        let echo = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || echo(&server, &stop)
+        });
+        let receiver = std::thread::spawn({
+            let (client, stop) = (client.try_clone().unwrap(), Arc::clone(&stop));
+            move || count(&client, &stop)
+        });
+        let sender = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let mut sent = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    client.send_to(&[0; 56], target).unwrap();
+                    sent += 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                sent
+            }
+        });
+        Self {
+            stop,
+            echo,
+            sender,
+            receiver,
+        }
+    }
+
+    /// Stops and returns how many requests were sent and how many answers came.
+    pub fn stop(self) -> (usize, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().unwrap();
+        let received = self.receiver.join().unwrap();
+        self.echo.join().unwrap();
+        (sent, received)
+    }
+}
+
+fn echo(server: &UdpSocket, stop: &AtomicBool) {
+    server.set_read_timeout(Some(SLICE)).unwrap();
+    let mut buffer = [0; 2048];
+    while !stop.load(Ordering::Relaxed) || readable(server) {
+        if let Ok((len, from)) = server.recv_from(&mut buffer) {
+            server.send_to(&buffer[..len], from).unwrap();
+        }
+    }
+}
+
+fn count(client: &UdpSocket, stop: &AtomicBool) -> usize {
+    client.set_read_timeout(Some(SLICE)).unwrap();
+    let mut buffer = [0; 2048];
+    let mut received = 0;
+    let mut quiet = 0;
+    // After the stop three quiet slices end the count: late answers still belong to it.
+    while quiet < 3 {
+        match client.recv(&mut buffer) {
+            Ok(_) => (received, quiet) = (received + 1, 0),
+            Err(_) if stop.load(Ordering::Relaxed) => quiet += 1,
+            Err(_) => {}
+        }
+    }
+    received
+}
+
+fn readable(socket: &UdpSocket) -> bool {
+    socket.peek(&mut [0; 1]).is_ok()
+}
+
+const SLICE: Duration = Duration::from_millis(100);
+
+/// How many copies of one broadcast of `from` reach each of `others`.
+pub fn broadcast(from: &Pod, others: &[&Pod]) -> Vec<usize> {
+    let sockets: Vec<UdpSocket> = others.iter().map(|pod| pod.udp(7004)).collect();
+    from.udp(0).send_to(b"all", ("10.32.255.255", 7004)).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let copies = |socket: &UdpSocket| {
+        socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 16];
+        std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
+    };
+    sockets.iter().map(copies).collect()
+}
