@@ -29,27 +29,34 @@ enum Command {
 }
 
 /// What a daemon tells the mesh of the test.
-pub enum Output {
-    Control { from: usize, id: u64, inner: Vec<u8> },
-    Event { from: usize, event: Event },
+pub(crate) enum Output {
+    Control {
+        from: usize,
+        id: u64,
+        inner: Vec<u8>,
+    },
+    Event {
+        from: usize,
+        event: Event,
+    },
 }
 
-pub struct Daemon {
+pub(crate) struct Daemon {
     commands: Option<UnboundedSender<Command>>,
     thread: Option<JoinHandle<()>>,
-    pub opened: Opened,
+    pub(crate) opened: Opened,
 }
 
-pub struct Start {
-    pub host: usize,
-    pub us: PeerName,
-    pub namespace: Namespace,
-    pub config: Config,
-    pub outputs: mpsc::Sender<Output>,
+pub(crate) struct Start {
+    pub(crate) host: usize,
+    pub(crate) us: PeerName,
+    pub(crate) namespace: Namespace,
+    pub(crate) config: Config,
+    pub(crate) outputs: mpsc::Sender<Output>,
 }
 
 impl Daemon {
-    pub fn start(start: Start) -> Self {
+    pub(crate) fn start(start: Start) -> Self {
         let (commands, receiver) = unbounded_channel();
         let (ready, opened) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -68,24 +75,24 @@ impl Daemon {
         }
     }
 
-    pub fn connect(&self, connection: Connection) {
+    pub(crate) fn connect(&self, connection: Connection) {
         self.send(Command::Connect(connection));
     }
 
-    pub fn close(&self, id: u64) {
+    pub(crate) fn close(&self, id: u64) {
         self.send(Command::Close(id));
     }
 
-    pub fn control(&self, id: u64, inner: Vec<u8>) {
+    pub(crate) fn control(&self, id: u64, inner: Vec<u8>) {
         self.send(Command::Control(id, inner));
     }
 
-    pub fn routes(&self, routes: Routes) {
+    pub(crate) fn routes(&self, routes: Routes) {
         self.send(Command::Routes(routes));
     }
 
     /// Runs `question` in the daemon and returns its answer.
-    pub fn ask<T: Send + 'static>(
+    pub(crate) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Device, &mut Engine) -> T + Send + 'static,
     ) -> T {
@@ -114,16 +121,12 @@ impl Drop for Daemon {
 }
 
 /// Removes the pins' file system of a test.
-pub fn unmount(dir: &PathBuf) {
+pub(crate) fn unmount(dir: &PathBuf) {
     let _ = nix::mount::umount(dir);
     let _ = std::fs::remove_dir(dir);
 }
 
-async fn run(
-    start: Start,
-    mut commands: UnboundedReceiver<Command>,
-    ready: mpsc::Sender<Opened>,
-) {
+async fn run(start: Start, mut commands: UnboundedReceiver<Command>, ready: mpsc::Sender<Opened>) {
     let netlink = Netlink::open().unwrap();
     let mut device = Device::open(&start.config, &netlink).await.unwrap();
     let mut engine = Engine::new(EngineConfig {

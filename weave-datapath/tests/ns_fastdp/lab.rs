@@ -25,11 +25,11 @@ use crate::{
 };
 
 /// Overlay MTU of every lab: 50 bytes below the underlay's 1500, less some.
-pub const MTU: u16 = 1376;
+pub(crate) const MTU: u16 = 1376;
 
-pub struct Lab {
-    pub hosts: Vec<Host>,
-    pub graph: Graph,
+pub(crate) struct Lab {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) graph: Graph,
     hook: Hook,
     outputs: (mpsc::Sender<Output>, mpsc::Receiver<Output>),
     established: BTreeSet<(usize, u64)>,
@@ -37,28 +37,28 @@ pub struct Lab {
     ids: BTreeMap<(usize, usize), u64>,
 }
 
-pub struct Host {
-    pub index: usize,
-    pub scratch: Scratch,
-    pub dir: PathBuf,
-    pub daemon: Option<Daemon>,
-    pub pods: Vec<Pod>,
+pub(crate) struct Host {
+    pub(crate) index: usize,
+    pub(crate) scratch: Scratch,
+    pub(crate) dir: PathBuf,
+    pub(crate) daemon: Option<Daemon>,
+    pub(crate) pods: Vec<Pod>,
 }
 
-pub struct Pod {
-    pub scratch: Scratch,
-    pub address: Ipv4Addr,
-    pub mac: [u8; 6],
+pub(crate) struct Pod {
+    pub(crate) scratch: Scratch,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mac: [u8; 6],
 }
 
 /// A named namespace that goes when it is dropped.
-pub struct Scratch {
+pub(crate) struct Scratch {
     name: String,
-    pub namespace: Namespace,
+    pub(crate) namespace: Namespace,
 }
 
 impl Scratch {
-    pub fn new(label: &str) -> Self {
+    pub(crate) fn new(label: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("wfd-{}-{number}-{label}", std::process::id());
@@ -67,7 +67,7 @@ impl Scratch {
     }
 
     /// Runs netlink operations inside.
-    pub fn with<T: Send, F>(&self, work: impl FnOnce(Netlink) -> F + Send) -> T
+    pub(crate) fn with<T: Send, F>(&self, work: impl FnOnce(Netlink) -> F + Send) -> T
     where
         F: Future<Output = T>,
     {
@@ -90,7 +90,7 @@ impl Drop for Scratch {
 
 impl Pod {
     /// A UDP socket of the pod that may broadcast; reads give up after a second.
-    pub fn udp(&self, port: u16) -> UdpSocket {
+    pub(crate) fn udp(&self, port: u16) -> UdpSocket {
         self.scratch
             .namespace
             .run(move || {
@@ -116,11 +116,16 @@ impl Drop for Host {
 impl Lab {
     /// `hosts` hosts joined by the links of `graph`, `pods` pods each, every daemon running and
     /// every connection established by heartbeats.
-    pub fn new(hosts: usize, graph: &[(usize, usize)], pods: usize) -> Self {
+    pub(crate) fn new(hosts: usize, graph: &[(usize, usize)], pods: usize) -> Self {
         Self::with_hook(hosts, graph, pods, Hook::Tcx)
     }
 
-    pub fn with_hook(hosts: usize, graph: &[(usize, usize)], pods: usize, hook: Hook) -> Self {
+    pub(crate) fn with_hook(
+        hosts: usize,
+        graph: &[(usize, usize)],
+        pods: usize,
+        hook: Hook,
+    ) -> Self {
         let mut lab = Self {
             hosts: (0..hosts).map(|host| new_host(host, pods)).collect(),
             graph: graph.iter().copied().collect(),
@@ -163,19 +168,19 @@ impl Lab {
             .with(|netlink| async move { bring_up(&netlink, &far_name, remote, 24).await });
     }
 
-    pub fn config(&self, host: usize) -> Config {
+    pub(crate) fn config(&self, host: usize) -> Config {
         Config::new(&self.hosts[host].dir, "vethwe-datapath")
             .mtu(MTU)
             .hook(self.hook)
             .mac_entries(1024)
     }
 
-    pub fn start(&mut self, host: usize) {
+    pub(crate) fn start(&mut self, host: usize) {
         let config = self.config(host);
         self.start_with(host, config);
     }
 
-    pub fn start_with(&mut self, host: usize, config: Config) {
+    pub(crate) fn start_with(&mut self, host: usize, config: Config) {
         let start = Start {
             host,
             us: mesh::name(host),
@@ -184,11 +189,12 @@ impl Lab {
             outputs: self.outputs.0.clone(),
         };
         self.hosts[host].daemon = Some(Daemon::start(start));
-        self.daemon(host).routes(mesh::routes(host, self.hosts.len(), &Graph::new()));
+        self.daemon(host)
+            .routes(mesh::routes(host, self.hosts.len(), &Graph::new()));
     }
 
     /// Ends the daemon of `host` and tells its neighbours' meshes, as a kill does.
-    pub fn kill(&mut self, host: usize) {
+    pub(crate) fn kill(&mut self, host: usize) {
         self.hosts[host].daemon = None;
         let links: Vec<_> = self.graph.iter().copied().collect();
         for (a, b) in links.into_iter().filter(|(a, b)| *a == host || *b == host) {
@@ -204,7 +210,7 @@ impl Lab {
     }
 
     /// Opens the connection of one link at both ends.
-    pub fn connect(&mut self, (a, b): (usize, usize)) {
+    pub(crate) fn connect(&mut self, (a, b): (usize, usize)) {
         self.next_uid += 1;
         let uid = self.next_uid;
         self.ids.insert((a, b), uid);
@@ -225,7 +231,7 @@ impl Lab {
 
     /// Carries control messages until every connection is established, then announces the routes.
     /// Returns how long that took.
-    pub fn settle(&mut self) -> Duration {
+    pub(crate) fn settle(&mut self) -> Duration {
         let begin = Instant::now();
         let wanted: BTreeSet<(usize, u64)> = self
             .ids
@@ -237,7 +243,9 @@ impl Lab {
             let output = self.outputs.1.recv_timeout(left.expect("all establish"));
             match output.expect("all establish") {
                 Output::Control { from, id, inner } => {
-                    let far = wanted.iter().find(|(end, other)| *other == id && *end != from);
+                    let far = wanted
+                        .iter()
+                        .find(|(end, other)| *other == id && *end != from);
                     if let Some((end, _)) = far {
                         self.daemon(*end).control(id, inner);
                     }
@@ -255,7 +263,7 @@ impl Lab {
 
     /// Sends every running daemon the routes over the established connections, and waits until all
     /// have them in the kernel.
-    pub fn tell_routes(&self) {
+    pub(crate) fn tell_routes(&self) {
         let both = |id: u64| self.established.iter().filter(|e| e.1 == id).count() == 2;
         let live: Graph = self
             .ids
@@ -270,13 +278,13 @@ impl Lab {
         }
     }
 
-    pub fn daemon(&self, host: usize) -> &Daemon {
+    pub(crate) fn daemon(&self, host: usize) -> &Daemon {
         self.hosts[host].daemon.as_ref().expect("the daemon runs")
     }
 }
 
 /// Our addresses at the ends of link `number`.
-pub fn underlay(number: usize) -> (Ipv4Addr, Ipv4Addr) {
+pub(crate) fn underlay(number: usize) -> (Ipv4Addr, Ipv4Addr) {
     let number = u8::try_from(number).unwrap();
     (
         Ipv4Addr::new(172, 31, number, 1),

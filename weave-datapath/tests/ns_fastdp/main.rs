@@ -52,7 +52,10 @@ fn a_host_between_relays_in_the_kernel() {
     let [a, b, c] = [0, 1, 2].map(|host| &lab.hosts[host].pods[0]);
 
     assert!(round_trip(a, b).is_some() && round_trip(b, c).is_some());
-    assert!(round_trip(a, c).is_some(), "there is no underlay between them");
+    assert!(
+        round_trip(a, c).is_some(),
+        "there is no underlay between them"
+    );
 
     let before = counters(&lab, 1).get(Counter::Relayed);
     for _ in 0..10 {
@@ -105,7 +108,10 @@ fn frames_flow_while_the_daemon_between_is_dead_and_when_it_returns() {
     pause();
     lab.start(1);
     assert_eq!(lab.daemon(1).opened, Opened::Adopted);
-    assert_eq!(lab.daemon(1).ask(|device, _| device.tables().clone()), tables);
+    assert_eq!(
+        lab.daemon(1).ask(|device, _| device.tables().clone()),
+        tables
+    );
     pause();
     lab.connect((0, 1));
     lab.connect((1, 2));
@@ -117,5 +123,8 @@ fn frames_flow_while_the_daemon_between_is_dead_and_when_it_returns() {
     assert_eq!(received, sent);
     let (sent, received) = into.stop();
     assert_eq!(received, sent);
-    assert_eq!(lab.daemon(1).ask(|device, _| device.tables().clone()), tables);
+    assert_eq!(
+        lab.daemon(1).ask(|device, _| device.tables().clone()),
+        tables
+    );
 }

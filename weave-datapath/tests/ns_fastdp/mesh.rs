@@ -2,24 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weave_datapath::{
-    PeerName, ShortId,
-    fastdp::Routes,
-};
+use weave_datapath::{PeerName, ShortId, fastdp::Routes};
 
 /// Undirected connections between hosts, by index.
-pub type Graph = BTreeSet<(usize, usize)>;
+pub(crate) type Graph = BTreeSet<(usize, usize)>;
 
-pub fn name(host: usize) -> PeerName {
+pub(crate) fn name(host: usize) -> PeerName {
     PeerName(u64::try_from(host).unwrap() + 1)
 }
 
-pub fn short_id(host: usize) -> ShortId {
+pub(crate) fn short_id(host: usize) -> ShortId {
     ShortId::try_from(u16::try_from(host).unwrap() * 0x111 + 0x0a1).unwrap()
 }
 
 /// The routes of host `us`, as Weave Net's topology section describes them.
-pub fn routes(us: usize, hosts: usize, graph: &Graph) -> Routes {
+pub(crate) fn routes(us: usize, hosts: usize, graph: &Graph) -> Routes {
     let reached = distances(us, graph);
     let mut routes = Routes::default();
     for host in (0..hosts).filter(|host| reached.contains_key(host)) {
@@ -29,7 +26,9 @@ pub fn routes(us: usize, hosts: usize, graph: &Graph) -> Routes {
         routes.broadcast.insert(name(host), hops);
         if host != us {
             let from = distances(host, graph);
-            let next = neighbours(us, graph).into_iter().min_by_key(|n| (from[n], *n));
+            let next = neighbours(us, graph)
+                .into_iter()
+                .min_by_key(|n| (from[n], *n));
             routes.unicast.insert(name(host), name(next.unwrap()));
         }
     }

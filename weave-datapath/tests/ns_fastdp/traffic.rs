@@ -13,7 +13,7 @@ use std::{
 use crate::lab::Pod;
 
 /// One request and its answer, from `a` to `b` and back; `None` when either is lost.
-pub fn round_trip(a: &Pod, b: &Pod) -> Option<Duration> {
+pub(crate) fn round_trip(a: &Pod, b: &Pod) -> Option<Duration> {
     let server = b.udp(7000);
     let client = a.udp(7001);
     let begin = Instant::now();
@@ -29,7 +29,7 @@ pub fn round_trip(a: &Pod, b: &Pod) -> Option<Duration> {
 }
 
 /// A request every millisecond, answered by an echo, until stopped.
-pub struct Pings {
+pub(crate) struct Pings {
     stop: Arc<AtomicBool>,
     echo: JoinHandle<()>,
     sender: JoinHandle<usize>,
@@ -37,7 +37,7 @@ pub struct Pings {
 }
 
 impl Pings {
-    pub fn start(from: &Pod, to: &Pod) -> Self {
+    pub(crate) fn start(from: &Pod, to: &Pod) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (server, client) = (to.udp(7002), from.udp(7003));
         let target = (to.address, 7002);
@@ -70,7 +70,7 @@ impl Pings {
     }
 
     /// Stops and returns how many requests were sent and how many answers came.
-    pub fn stop(self) -> (usize, usize) {
+    pub(crate) fn stop(self) -> (usize, usize) {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.join().unwrap();
         let received = self.receiver.join().unwrap();
@@ -112,9 +112,11 @@ fn readable(socket: &UdpSocket) -> bool {
 const SLICE: Duration = Duration::from_millis(100);
 
 /// How many copies of one broadcast of `from` reach each of `others`.
-pub fn broadcast(from: &Pod, others: &[&Pod]) -> Vec<usize> {
+pub(crate) fn broadcast(from: &Pod, others: &[&Pod]) -> Vec<usize> {
     let sockets: Vec<UdpSocket> = others.iter().map(|pod| pod.udp(7004)).collect();
-    from.udp(0).send_to(b"all", ("10.32.255.255", 7004)).unwrap();
+    from.udp(0)
+        .send_to(b"all", ("10.32.255.255", 7004))
+        .unwrap();
     std::thread::sleep(Duration::from_millis(300));
     let copies = |socket: &UdpSocket| {
         socket.set_nonblocking(true).unwrap();
