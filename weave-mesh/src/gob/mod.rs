@@ -23,3 +23,6 @@ pub use value::{StructValue, Value};
 pub(crate) use cursor::{Cursor, put_bytes, put_uint};
 pub(crate) use encode::{put_top_bytes, put_top_str, put_top_uint};
 pub(crate) use registry::{BOOL, BYTES, Definition, Registry, STRING, TypeId, UINT};
+
+#[cfg(test)]
+mod tests;

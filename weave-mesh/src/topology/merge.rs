@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Effects, MAX_PEERS, Topology};
+use crate::gob;
 use crate::peer::{PeerName, PeerRecord, ShortId};
+use crate::wire::update;
 
 /// What an update brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +64,15 @@ impl Topology {
         merged
     }
 
+    /// Decodes an update and merges it, looking closer only at records that are news.
+    ///
+    /// # Errors
+    /// As [`update::decode`]; the topology is unchanged then.
+    pub fn merge_update(&mut self, update: &[u8]) -> Result<Merged, gob::Error> {
+        let records = update::decode_news(update, |record| self.is_news(record))?;
+        Ok(self.merge(records))
+    }
+
     /// Whether a record of another peer would be taken over by [`Topology::merge`].
     #[must_use]
     pub fn is_news(&self, record: &PeerRecord) -> bool {
@@ -76,10 +87,9 @@ impl Topology {
     /// Nothing is above the largest version; if somebody claims it for us, ours equals it and the
     /// incarnation with the larger id wins. (In Weave Net the version wraps to 0.)
     fn supersede_incarnation(&mut self, remembered: &PeerRecord, effects: &mut Effects) {
-        let local = self.local();
-        if remembered.uid != local.uid && remembered.version >= local.version {
-            let version = remembered.version;
-            self.change_local(|local| local.version = version.saturating_add(1));
+        let (uid, version) = (self.local().uid, self.local().version);
+        if remembered.uid != uid && remembered.version >= version && version < u64::MAX {
+            self.change_local(|local| local.version = remembered.version.saturating_add(1));
             effects.local_changed = true;
         }
     }

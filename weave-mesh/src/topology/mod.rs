@@ -214,3 +214,6 @@ struct Known {
     record: PeerRecord,
     references: u32,
 }
+
+#[cfg(test)]
+mod tests;

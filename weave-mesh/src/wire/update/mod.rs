@@ -8,17 +8,12 @@
 //! depend on nothing but the record: [`encode_record`] can be cached until the record changes and
 //! an update is a concatenation ([`join`]).
 
-use std::collections::BTreeMap;
+mod decode;
 
-use crate::gob::{
-    BOOL, BYTES, Cursor, Decoder, Definition, Error, Registry, STRING, TypeId, UINT, put_bytes,
-    put_uint,
-};
-use crate::peer::{Link, MAX_ADDRESS, MAX_NICKNAME, PeerName, PeerRecord, ShortId, Uid};
+use crate::gob::{put_bytes, put_uint};
+use crate::peer::PeerRecord;
 
-/// The most records accepted in one update. The largest full mesh whose complete state fits a
-/// message has about 600 peers.
-pub const MAX_RECORDS: usize = 16 * 1024;
+pub use decode::{MAX_RECORDS, decode, decode_news};
 
 /// The bytes of one record in an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,207 +87,6 @@ pub fn encode<'r>(records: impl IntoIterator<Item = &'r PeerRecord>) -> Vec<u8> 
     join(&encoded)
 }
 
-/// Decodes an update, in the order of the stream.
-///
-/// A last record without connection list is dropped, as by Weave Net. A short id of more than 12
-/// bits counts as none.
-///
-/// # Errors
-/// An [`Error`]: the remote is at fault, nothing of the update may be used and the connection
-/// has to end. Stricter than Weave Net: names have 6 bytes, and [`MAX_RECORDS`], [`MAX_NICKNAME`]
-/// and [`MAX_ADDRESS`] hold.
-pub fn decode(update: &[u8]) -> Result<Vec<PeerRecord>, Error> {
-    let mut decoder = Decoder::new(update);
-    let mut summaries = Plan::new(SUMMARY);
-    let mut links = Plan::new(LINK);
-    let mut records = Vec::new();
-    while let Some((id, mut cursor)) = decoder.next_raw()? {
-        let mut record = summary(decoder.types(), &mut summaries, id, &mut cursor)?;
-        let Some((id, mut cursor)) = decoder.next_raw()? else {
-            break;
-        };
-        record.connections = connections(decoder.types(), &mut links, id, &mut cursor)?;
-        if records.len() == MAX_RECORDS {
-            return Err(Error::Limit("records in a topology update"));
-        }
-        records.push(record);
-    }
-    Ok(records)
-}
-
-fn summary<'a>(
-    types: &Registry,
-    plan: &mut Plan,
-    id: TypeId,
-    cursor: &mut Cursor<'a>,
-) -> Result<PeerRecord, Error> {
-    let (mut name, mut nickname) = (&[][..], &[][..]);
-    let mut numbers = [0; 4];
-    plan.read(types, id, cursor, true, |field, cursor: &mut Cursor<'a>| {
-        match field {
-            0 => name = cursor.bytes()?,
-            1 => nickname = text(cursor, MAX_NICKNAME, "bytes in a nickname")?,
-            _ => numbers[field - 2] = cursor.uint()?,
-        }
-        Ok(())
-    })?;
-    let [uid, version, short_id, has_short_id] = numbers;
-    let short_id = u16::try_from(short_id).map_err(|_| Error::OutOfRange("ShortID"))?;
-    Ok(PeerRecord {
-        name: peer_name(name)?,
-        nickname: String::from_utf8_lossy(nickname).into_owned(),
-        uid: Uid(uid),
-        version,
-        short_id: ShortId::try_from(short_id)
-            .ok()
-            .filter(|_| has_short_id != 0),
-        connections: BTreeMap::new(),
-    })
-}
-
-fn connections<'a>(
-    types: &Registry,
-    plan: &mut Plan,
-    id: TypeId,
-    cursor: &mut Cursor<'a>,
-) -> Result<BTreeMap<PeerName, Link>, Error> {
-    let definition = types.resolve(id)?;
-    let &Definition::Slice(element) = definition else {
-        return Err(Error::WrongKind {
-            wanted: "slice",
-            found: definition.kind(),
-        });
-    };
-    let mut links = Vec::new();
-    for _ in 0..cursor.count()? {
-        let (mut name, mut address) = (&[][..], &[][..]);
-        let mut flags = [false; 2];
-        plan.read(
-            types,
-            element,
-            cursor,
-            false,
-            |field, cursor: &mut Cursor<'a>| {
-                match field {
-                    0 => name = cursor.bytes()?,
-                    1 => address = text(cursor, MAX_ADDRESS, "bytes in an address")?,
-                    _ => flags[field - 2] = cursor.uint()? != 0,
-                }
-                Ok(())
-            },
-        )?;
-        let [outbound, established] = flags;
-        let address = String::from_utf8_lossy(address).into_owned();
-        links.push((
-            peer_name(name)?,
-            Link {
-                address,
-                outbound,
-                established,
-            },
-        ));
-    }
-    Ok(links.into_iter().collect())
-}
-
-fn text<'a>(cursor: &mut Cursor<'a>, limit: usize, what: &'static str) -> Result<&'a [u8], Error> {
-    let bytes = cursor.bytes()?;
-    if bytes.len() <= limit {
-        Ok(bytes)
-    } else {
-        Err(Error::Limit(what))
-    }
-}
-
-fn peer_name(bytes: &[u8]) -> Result<PeerName, Error> {
-    PeerName::try_from(bytes).map_err(|_| Error::OutOfRange("NameByte"))
-}
-
-/// A struct as the reader knows it.
-#[derive(Clone, Copy)]
-struct Known {
-    name: &'static str,
-    fields: &'static [(&'static str, TypeId)],
-}
-
-/// How to read a struct of the sender's type: for each of its fields, the number of the known
-/// field it is. Made at the first value and kept for the others.
-struct Plan {
-    known: Known,
-    made: Option<(TypeId, Vec<Option<usize>>)>,
-}
-
-impl Plan {
-    fn new(known: Known) -> Self {
-        Self { known, made: None }
-    }
-
-    /// Reads a struct; `visit` gets the number of a known field and has to move past it, fields
-    /// that are not known are skipped.
-    fn read<'a>(
-        &mut self,
-        types: &Registry,
-        id: TypeId,
-        cursor: &mut Cursor<'a>,
-        is_top: bool,
-        mut visit: impl FnMut(usize, &mut Cursor<'a>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let definition = match types.resolve(id)? {
-            Definition::Struct(definition) => definition,
-            other => {
-                return Err(Error::WrongKind {
-                    wanted: "struct",
-                    found: other.kind(),
-                });
-            }
-        };
-        if self
-            .made
-            .as_ref()
-            .is_none_or(|(made_for, _)| *made_for != id)
-        {
-            self.made = Some((
-                id,
-                self.known
-                    .plan(types, &definition.names, &definition.types)?,
-            ));
-        }
-        let plan = self.made.as_ref().map_or(&[][..], |(_, plan)| plan);
-        definition.walk(cursor, is_top, |index, cursor| match plan[index] {
-            Some(field) => visit(field, cursor),
-            None => types.skip(definition.types[index], cursor, types.depth()),
-        })
-    }
-}
-
-impl Known {
-    fn plan(
-        self,
-        types: &Registry,
-        names: &[std::sync::Arc<str>],
-        ids: &[TypeId],
-    ) -> Result<Vec<Option<usize>>, Error> {
-        let mut plan = Vec::with_capacity(names.len());
-        for (name, id) in names.iter().zip(ids) {
-            let field = self.fields.iter().position(|(known, _)| **known == **name);
-            if let Some((_, wanted)) = field.map(|field| self.fields[field])
-                && *id != wanted
-            {
-                let kind = |id| types.resolve(id).map(Definition::kind);
-                return Err(Error::WrongKind {
-                    wanted: kind(wanted)?,
-                    found: kind(*id)?,
-                });
-            }
-            plan.push(field);
-        }
-        if !names.is_empty() && plan.iter().all(Option::is_none) {
-            return Err(Error::NoCommonField(self.name));
-        }
-        Ok(plan)
-    }
-}
-
 /// Writes the fields of a struct in order, leaving out those that are zero.
 struct Fields<'o> {
     out: &'o mut Vec<u8>,
@@ -330,27 +124,6 @@ impl<'o> Fields<'o> {
     }
 }
 
-const SUMMARY: Known = Known {
-    name: "peerSummary",
-    fields: &[
-        ("NameByte", BYTES),
-        ("NickName", STRING),
-        ("UID", UINT),
-        ("Version", UINT),
-        ("ShortID", UINT),
-        ("HasShortID", BOOL),
-    ],
-};
-const LINK: Known = Known {
-    name: "connectionSummary",
-    fields: &[
-        ("NameByte", BYTES),
-        ("RemoteTCPAddr", STRING),
-        ("Outbound", BOOL),
-        ("Established", BOOL),
-    ],
-};
-
 /// Defines type 65, a summary (mesh protocol, "concrete types of the mesh").
 const SUMMARY_TYPE: &[u8] =
     b"b\xff\x81\x03\x01\x01\x0bpeerSummary\x01\xff\x82\x00\x01\x06\x01\x08NameByte\x01\x0a\
@@ -369,8 +142,10 @@ const CONNECTIONS_HEAD: &[u8] = b"\xff\x86\x00";
 
 #[cfg(test)]
 mod tests {
+    use super::decode::{Known, LINK, SUMMARY};
     use super::*;
-    use crate::gob::{Encoder, StructValue, Type, Value};
+    use crate::gob::{BOOL, BYTES, Encoder, Error, StructValue, Type, UINT, Value};
+    use crate::peer::{Link, MAX_ADDRESS, MAX_NICKNAME, PeerName, ShortId, Uid};
 
     fn struct_type(known: Known) -> Type {
         let ty = |id| match id {
