@@ -16,6 +16,9 @@ mod names;
 mod plan;
 mod request;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     apply::{attach, attach_from},
     detach::{detach, detach_from},

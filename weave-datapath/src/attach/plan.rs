@@ -182,26 +182,35 @@ pub fn undo(done: &[Step], observed: &Observed) -> Vec<Step> {
     };
     done.iter()
         .rev()
-        .filter_map(|step| inverse(step, before))
+        .flat_map(|step| inverse(step, before))
         .collect()
 }
 
 /// Changes of an existing pair only; a created one is deleted as a whole.
-fn inverse(step: &Step, before: &Existing) -> Option<Step> {
+fn inverse(step: &Step, before: &Existing) -> Vec<Step> {
     let link = |side: &Side| match side {
         Side::Host => &before.host,
         Side::Pod => &before.pod,
     };
-    Some(match step {
-        Step::Alias(_) => Step::Alias(before.host.alias.clone().unwrap_or_default()),
-        Step::Settings(side, written) => Step::Settings(*side, old_values(*side, written, before)),
-        Step::Master(_) => Step::Master(before.host.master),
-        Step::Hairpin(_) => Step::Hairpin(before.host.hairpin?),
-        Step::AddAddress(address) => Step::DeleteAddress(*address),
-        Step::Up(side) if !link(side).up => Step::Down(*side),
-        Step::AddRoute(route) => Step::DeleteRoute(*route),
-        _ => return None,
-    })
+    match step {
+        Step::Alias(_) => vec![Step::Alias(before.host.alias.clone().unwrap_or_default())],
+        Step::Settings(side, written) => {
+            vec![Step::Settings(*side, old_values(*side, written, before))]
+        }
+        // The flag belongs to the port: joining a bridge clears it.
+        Step::Master(_) => {
+            let hairpin = before.host.hairpin.filter(|on| *on).map(Step::Hairpin);
+            [Step::Master(before.host.master)]
+                .into_iter()
+                .chain(hairpin)
+                .collect()
+        }
+        Step::Hairpin(_) => before.host.hairpin.map(Step::Hairpin).into_iter().collect(),
+        Step::AddAddress(address) => vec![Step::DeleteAddress(*address)],
+        Step::Up(side) if !link(side).up => vec![Step::Down(*side)],
+        Step::AddRoute(route) => vec![Step::DeleteRoute(*route)],
+        _ => Vec::new(),
+    }
 }
 
 fn old_values(side: Side, written: &[Setting], before: &Existing) -> Vec<Setting> {

@@ -15,6 +15,9 @@ mod apply;
 mod error;
 mod plan;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     apply::{ensure, ensure_in, remove, remove_in},
     error::Error,
