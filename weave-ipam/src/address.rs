@@ -18,8 +18,12 @@ pub use crate::span::{coalesce, number};
 ///
 /// [`AddressError::Cidr`] if the text is neither.
 pub fn parse_cidr(text: &str) -> Result<IpNet, AddressError> {
-    text.parse()
-        .map_err(|_| AddressError::Cidr(text.to_owned()))
+    let network = text.split_once('/').and_then(|(address, length)| {
+        let is_number = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+        let length = length.parse().ok().filter(|_| is_number)?;
+        IpNet::new(address.parse().ok()?, length).ok()
+    });
+    network.ok_or_else(|| AddressError::Cidr(text.to_owned()))
 }
 
 /// Reads a subnet.

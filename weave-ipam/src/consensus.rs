@@ -145,14 +145,16 @@ impl Participant {
         ours.promise = promises.max().unwrap_or_default().max(ours.promise);
         self.votes.insert(self.us, ours.clone());
 
-        if ours.promise.proposer == self.us && ours.promise.round > 0 {
-            if let Some(value) = self.choose_value(ours.promise) {
-                ours.accepted = ours.promise;
-                ours.value = value;
-                self.votes.insert(self.us, ours.clone());
-            }
+        let is_open = |ours: &Claims| ours.accepted != ours.promise && ours.promise.round > 0;
+        if ours.promise.proposer == self.us
+            && is_open(&ours)
+            && let Some(value) = self.choose_value(ours.promise)
+        {
+            ours.accepted = ours.promise;
+            ours.value = value;
+            self.votes.insert(self.us, ours.clone());
         }
-        if ours.accepted != ours.promise && ours.promise.round > 0 {
+        if is_open(&ours) {
             let same = self
                 .votes
                 .values()

@@ -118,9 +118,6 @@ impl Ring {
             };
         }
         let is_tie = mine.version == news.version;
-        if is_tie && (mine.outranks(news) || news.peer == self.peer) {
-            return mine;
-        }
         let (head, tail) = self.spans_at(index);
         if mine.peer == self.peer && (in_use(tail) || head.is_some_and(&in_use)) {
             let kind = if is_tie {
@@ -128,9 +125,11 @@ impl Ring {
             } else {
                 ConflictKind::Newer
             };
-            merged
-                .conflicts
-                .push(Conflict::new(self, kind, news, mine.version, tail));
+            let conflict = Conflict::new(self, kind, news, mine.version, tail);
+            merged.conflicts.push(conflict);
+            return mine;
+        }
+        if is_tie && (mine.outranks(news) || news.peer == self.peer) {
             return mine;
         }
         merged.updated = true;

@@ -22,9 +22,9 @@ pub use self::confine::Merged;
 pub use self::edit::GrantError;
 pub use self::merge::{Conflict, ConflictKind, MergeError};
 
-/// Entries a ring may have. A ring of this size is about 6 MB on the wire, where a message may
+/// Entries a ring may have. A ring of this size is about 3 MB on the wire, where a message may
 /// have 10 MiB; a merge or a grant that would exceed it is refused.
-pub const MAX_ENTRIES: usize = 1 << 18;
+pub const MAX_ENTRIES: usize = 1 << 17;
 
 /// One token: the peer owns the addresses from it to the next token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
