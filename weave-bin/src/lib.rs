@@ -5,9 +5,13 @@
 //! the command line for them.
 #![forbid(unsafe_code)]
 
+pub mod actor;
 pub mod args;
 pub mod cli;
+pub mod cni;
+pub mod daemon;
 pub mod http;
+pub mod lab;
 pub mod logging;
 pub mod status;
 pub mod store;

@@ -43,6 +43,16 @@ pub fn start(level: Level) {
     let _ = tracing::subscriber::set_global_default(Writer { level });
 }
 
+/// Writes why the program ends, at any level.
+pub fn fatal(message: &str) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let message = message.replace('\n', "\\n");
+    let line = format!("FATA: {} {message}\n", timestamp(now));
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}
+
 struct Writer {
     level: Level,
 }

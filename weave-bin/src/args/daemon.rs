@@ -10,6 +10,7 @@ use std::str::FromStr as _;
 
 use ipnet::IpNet;
 use weave_ipam::InitMode;
+use weave_ipam::address::parse_subnet;
 use weave_mesh::peer::PeerName;
 
 use super::flags::{Flag, FlagError, Parsed};
@@ -264,8 +265,10 @@ fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
             Some(subnet)
         }
     };
-    let init = InitMode::from_str(given.value("ipalloc-init").unwrap_or_default())
-        .map_err(|error| SettingsError::Combination(error.to_string()))?;
+    let init =
+        InitMode::from_str(given.value("ipalloc-init").unwrap_or_default()).map_err(|error| {
+            SettingsError::Combination(format!("Unable to parse --ipalloc-init: {error}"))
+        })?;
     Ok(Some(IpamSettings {
         range,
         default_subnet,
@@ -275,20 +278,7 @@ fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
 
 /// A network with zero host bits and room for two hosts.
 fn network(flag: &'static str, text: &str) -> Result<IpNet, SettingsError> {
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| bad(flag, format!("invalid CIDR address: {text}")))?;
-    if net.addr() != net.network() {
-        let reason = format!("invalid subnet - bits after network prefix are not all zero: {text}");
-        return Err(bad(flag, reason));
-    }
-    if net.max_prefix_len() - net.prefix_len() < 2 {
-        return Err(bad(
-            flag,
-            format!("invalid subnet - smaller than minimum size 4: {text}"),
-        ));
-    }
-    Ok(net)
+    parse_subnet(text).map_err(|error| bad(flag, error.to_string()))
 }
 
 fn parse_listen(text: &str) -> Result<Option<ListenAddress>, String> {

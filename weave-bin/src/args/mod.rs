@@ -10,6 +10,8 @@ pub mod flags;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::cni::Plugin;
+
 /// A part the program can play.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,8 +73,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     } else {
         words.remove(0)
     };
-    eprintln!("{:?} is not part of this build", Role::choose(&name, words));
-    ExitCode::FAILURE
+    match Role::choose(&name, words) {
+        Role::Net => crate::cni::run(Plugin::Net),
+        Role::Ipam => crate::cni::run(Plugin::Ipam),
+        Role::Daemon(words) => crate::daemon::run(&words),
+        Role::Lab(words) => crate::lab::run(words),
+        Role::Cli(words) => crate::cli::run(&words),
+    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,14 @@
-//! Control HTTP: the server the daemon runs and the small client its tools share.
+//! Control HTTP: the server of the daemon and the small client its tools share.
 
+mod answer;
+mod arguments;
 pub mod client;
+mod ip;
+mod mesh;
+mod pages;
+mod server;
+
+pub use server::{Control, Listener, bind, control, serve, status};
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@
 //! that operators and scripts read. Nothing is rendered that the model does not hold, so a saved
 //! report can be shown as text later.
 
+mod collect;
 pub mod model;
 pub mod text;
 
+pub use collect::Reporter;
 pub use model::Report;

@@ -238,6 +238,10 @@ pub struct Ipam {
     /// Allocations that wait, as `ident subnet`.
     #[serde(with = "null_when_empty")]
     pub pending_allocates: Vec<String>,
+    /// What peers say that cannot be true together with what we know, in words; left out when
+    /// empty, since old reports do not have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
 }
 
 /// A vote on who starts the ring.

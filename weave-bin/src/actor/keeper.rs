@@ -1,0 +1,156 @@
+//! The thread that owns the state file.
+//!
+//! Saving blocks on the disk, so it happens on a thread of its own. Requests that wait are written
+//! together: one sync serves them all. A request is answered when its state is durable.
+
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::oneshot;
+use weave_ipam::Snapshot;
+
+use crate::store::{self, State, Store};
+
+/// A handle to the state file.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    requests: mpsc::SyncSender<Request>,
+}
+
+/// A change of the state.
+#[derive(Debug)]
+enum Change {
+    Ipam(Box<Snapshot>),
+    Peers(Vec<String>),
+}
+
+#[derive(Debug)]
+struct Request {
+    change: Change,
+    reply: oneshot::Sender<Result<(), SaveError>>,
+}
+
+/// The state could not be written; the file holds the state before. The text says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SaveError(String);
+
+impl Keeper {
+    /// Starts the thread, which owns `store` from here on and continues from `state`. It ends when
+    /// the last handle is dropped.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(store: Store, state: State) -> std::io::Result<Self> {
+        let (requests, inbox) = mpsc::sync_channel(QUEUE);
+        thread::Builder::new()
+            .name("state".to_owned())
+            .spawn(move || serve(&store, state, &inbox))?;
+        Ok(Self { requests })
+    }
+
+    /// Saves the allocator's state.
+    ///
+    /// # Errors
+    /// The state could not be written.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped the state may or may not be written.
+    pub async fn save_ipam(&self, snapshot: Snapshot) -> Result<(), SaveError> {
+        self.save(Change::Ipam(Box::new(snapshot))).await
+    }
+
+    /// Saves the list of given peers.
+    ///
+    /// # Errors
+    /// The state could not be written.
+    pub async fn save_peers(&self, peers: Vec<String>) -> Result<(), SaveError> {
+        self.save(Change::Peers(peers)).await
+    }
+
+    async fn save(&self, change: Change) -> Result<(), SaveError> {
+        let stopped = || SaveError("the thread that writes the state has ended".to_owned());
+        let (reply, answer) = oneshot::channel();
+        // The allocator saves one state at a time and requests for peers are rare, so the queue
+        // is never full in practice; full is an error rather than a wait.
+        self.requests
+            .try_send(Request { change, reply })
+            .map_err(|error| match error {
+                mpsc::TrySendError::Full(_) => SaveError("too many writes are waiting".to_owned()),
+                mpsc::TrySendError::Disconnected(_) => stopped(),
+            })?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+fn serve(store: &Store, mut state: State, inbox: &mpsc::Receiver<Request>) {
+    while let Ok(first) = inbox.recv() {
+        let batch: Vec<Request> = std::iter::once(first).chain(inbox.try_iter()).collect();
+        let mut replies = Vec::with_capacity(batch.len());
+        for Request { change, reply } in batch {
+            match change {
+                Change::Ipam(snapshot) => state.ipam = Some(*snapshot),
+                Change::Peers(peers) => state.peers = peers,
+            }
+            replies.push(reply);
+        }
+        let result = store
+            .save(&state)
+            .map_err(|error: store::Error| SaveError(error.to_string()));
+        for reply in replies {
+            // A caller that has gone away needs no answer.
+            let _ = reply.send(result.clone());
+        }
+    }
+}
+
+const QUEUE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Scratch;
+
+    fn start(scratch: &Scratch, name: &str) -> (Keeper, Store) {
+        let store = Store::new(&scratch.path(name));
+        let state = State {
+            peer_name: "00:00:00:00:00:01".to_owned(),
+            range: None,
+            ipam: None,
+            peers: Vec::new(),
+        };
+        (Keeper::start(store.clone(), state).unwrap(), store)
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    #[test]
+    fn a_save_is_on_disk_when_it_is_answered() {
+        let scratch = Scratch::new();
+        let (keeper, store) = start(&scratch, "weave");
+
+        block_on(keeper.save_peers(vec!["a".to_owned()])).unwrap();
+
+        assert_eq!(store.load().unwrap().unwrap().peers, ["a"]);
+    }
+
+    #[test]
+    fn a_failed_save_is_told_and_the_next_one_tried() {
+        let scratch = Scratch::new();
+        let (keeper, store) = start(&scratch, "blocked/weave");
+        std::fs::write(scratch.path("blocked"), "a file where a directory must be").unwrap();
+
+        let error = block_on(keeper.save_peers(vec!["a".to_owned()])).unwrap_err();
+        std::fs::remove_file(scratch.path("blocked")).unwrap();
+        let retried = block_on(keeper.save_peers(vec!["b".to_owned()]));
+
+        assert!(error.to_string().contains("cannot create"), "{error}");
+        assert_eq!(retried, Ok(()));
+        assert_eq!(store.load().unwrap().unwrap().peers, ["b"]);
+    }
+}

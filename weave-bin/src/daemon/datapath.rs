@@ -1,0 +1,91 @@
+//! Which data path the daemon has: the fast one in the kernel, or none.
+
+use std::pin::Pin;
+
+use weave_mesh::peer::{PeerName, ShortId};
+
+use super::error::StartError;
+#[cfg(feature = "bpf")]
+use super::fast::Fast;
+use super::host::Host;
+#[cfg(feature = "bpf")]
+use crate::actor::overlay;
+use crate::actor::overlay::{Overlay, Surroundings};
+use crate::args::daemon::Settings;
+
+/// The data path, before the mesh runs.
+pub(super) enum Datapath {
+    /// Frames cross in kernel VXLAN.
+    #[cfg(feature = "bpf")]
+    Fast(Box<Fast>),
+    /// Frames stay on this host.
+    None,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Datapath {
+    /// Opens or adopts what `settings` ask for.
+    pub(super) async fn open(
+        settings: &Settings,
+        host: &Host,
+        name: PeerName,
+    ) -> Result<Self, StartError> {
+        let Some(netlink) = host.netlink().filter(|_| settings.fastdp) else {
+            tracing::warn!("no data path: pods of other hosts cannot be reached");
+            return Ok(Self::None);
+        };
+        #[cfg(feature = "bpf")]
+        return Fast::open(settings, netlink, name)
+            .await
+            .map(Box::new)
+            .map(Self::Fast);
+        #[cfg(not(feature = "bpf"))]
+        {
+            let _ = (netlink, name);
+            Err(StartError::Datapath(
+                "this program is built without it".to_owned(),
+            ))
+        }
+    }
+
+    /// What the mesh offers to other peers.
+    pub(super) fn overlays(&self) -> Vec<String> {
+        match self {
+            #[cfg(feature = "bpf")]
+            Self::Fast(_) => vec![overlay::NAME.to_owned()],
+            Self::None => Vec::new(),
+        }
+    }
+
+    /// The short id that frames under way carry, from an earlier run.
+    pub(super) fn short_id(&self) -> Option<ShortId> {
+        match self {
+            #[cfg(feature = "bpf")]
+            Self::Fast(fast) => fast.short_id(),
+            Self::None => None,
+        }
+    }
+
+    /// The task to be spawned, and a handle when there is something to ask.
+    pub(super) fn start(self, around: Surroundings) -> (Option<Overlay>, Task) {
+        match self {
+            #[cfg(feature = "bpf")]
+            Self::Fast(fast) => {
+                let (overlay, task) = fast.start(around);
+                (Some(overlay), Box::pin(task))
+            }
+            Self::None => (None, Box::pin(ignore(around))),
+        }
+    }
+}
+
+/// Takes the mesh's events, so that it never waits, and does nothing about them.
+async fn ignore(mut around: Surroundings) {
+    loop {
+        tokio::select! {
+            () = around.stop.cancelled() => return,
+            event = around.events.recv() => if event.is_none() { return },
+        }
+    }
+}

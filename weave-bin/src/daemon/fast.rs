@@ -1,0 +1,144 @@
+//! The fast data path: the kernel's side of it, opened or adopted.
+
+use std::net::Ipv4Addr;
+
+use tracing::info;
+use weave_datapath::PeerName as DataName;
+use weave_datapath::bpf::{Config, Device, MAC_AGE};
+use weave_datapath::fastdp::{Engine, EngineConfig, Heartbeat, TableUpdate};
+use weave_datapath::netlink::Netlink;
+use weave_mesh::peer::{PeerName, ShortId};
+
+use super::error::StartError;
+use crate::actor::overlay::{self, Mac, Overlay, Port, Surroundings, View, Wire, WireError};
+use crate::args::daemon::Settings;
+
+/// Device and engine, ready to run.
+pub(super) struct Fast {
+    kernel: Kernel,
+    engine: Engine,
+}
+
+impl Fast {
+    /// Puts the fast path in place, or adopts the one an earlier daemon left.
+    pub(super) async fn open(
+        settings: &Settings,
+        netlink: &Netlink,
+        name: PeerName,
+    ) -> Result<Self, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError::Datapath(error.to_string());
+        let port = settings.listen.port().checked_add(1).ok_or_else(|| {
+            failed(&"the tunnel's port is the mesh port plus one, so --port must be below 65535")
+        })?;
+        let config = Config::new(&settings.bpf_dir, DATAPATH)
+            .port(port)
+            .mtu(settings.mtu);
+        let device = Device::open(&config, netlink)
+            .await
+            .map_err(|error| failed(&error))?;
+        info!(
+            "Bridge type is bridged_fastdp ({}, programs attached by {}, {:?})",
+            device.tunnel_name(),
+            device.hook(),
+            device.opened()
+        );
+        let mut engine = Engine::new(EngineConfig {
+            us: DataName(name.into()),
+            mtu: settings.mtu,
+            port,
+        });
+        if let Some(tables) = device.adopted() {
+            engine.adopt(std::time::Duration::ZERO, tables.clone());
+        }
+        let mut ports = Vec::new();
+        for (name, kind) in [(DATAPATH, "netdev"), (device.tunnel_name(), "vxlan")] {
+            let link = netlink
+                .require_link(name)
+                .await
+                .map_err(|error| failed(&error))?;
+            ports.push(Port {
+                index: link.index,
+                name: link.name,
+                kind,
+            });
+        }
+        Ok(Self {
+            kernel: Kernel { device, ports },
+            engine,
+        })
+    }
+
+    /// Our short id in the tables an earlier daemon left: frames under way carry it.
+    pub(super) fn short_id(&self) -> Option<ShortId> {
+        let id = self.kernel.device.adopted()?.us?;
+        ShortId::try_from(u16::from(id)).ok()
+    }
+
+    /// The task to be spawned, and a handle to it.
+    pub(super) fn start(
+        self,
+        around: Surroundings,
+    ) -> (Overlay, impl Future<Output = ()> + Send + 'static) {
+        overlay::start(self.engine, self.kernel, around)
+    }
+}
+
+struct Kernel {
+    device: Device,
+    ports: Vec<Port>,
+}
+
+impl Wire for Kernel {
+    fn apply(&mut self, update: &TableUpdate) -> Result<(), WireError> {
+        self.device.apply(update).map_err(refused)
+    }
+
+    fn send(
+        &mut self,
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+        port: u16,
+        payload: &[u8],
+    ) -> Result<(), WireError> {
+        self.device
+            .send(local, remote, port, payload)
+            .map_err(refused)
+    }
+
+    async fn next_event(&mut self) -> Result<Heartbeat, WireError> {
+        self.device.next_event().await.map_err(refused)
+    }
+
+    fn sweep(&mut self) -> Result<(), WireError> {
+        self.device.sweep(MAC_AGE).map(drop).map_err(refused)
+    }
+
+    fn view(&self) -> View {
+        let counters = self.device.counters().map(|counters| {
+            counters
+                .iter()
+                .map(|(counter, count)| (counter.name().to_owned(), count))
+                .collect()
+        });
+        let macs = self.device.macs().unwrap_or_default();
+        View {
+            interface: format!("{DATAPATH} (via BPF, {})", self.device.hook()),
+            ports: self.ports.clone(),
+            counters: counters.unwrap_or_default(),
+            macs: macs
+                .into_iter()
+                .map(|mac| Mac {
+                    address: mac.mac.0,
+                    owner: mac.peer,
+                    age: mac.age,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> WireError {
+    WireError(error.to_string())
+}
+
+const DATAPATH: &str = "vethwe-datapath";

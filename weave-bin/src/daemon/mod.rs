@@ -1,0 +1,80 @@
+//! The daemon: from its command line to a running host, and to a clean stop.
+//!
+//! ```text
+//!   settings ─▶ state file ─▶ peer name ─▶ bridge, fast path ─▶ mesh ─▶ tasks ─▶ HTTP
+//! ```
+//!
+//! Whatever can be refused is refused before anything is changed. Stopping ends tasks and sockets
+//! only: bridge, pods, programs in the kernel and the state file stay, and traffic goes on.
+
+mod datapath;
+mod error;
+#[cfg(feature = "bpf")]
+mod fast;
+pub mod host;
+pub mod peername;
+pub mod peers;
+mod start;
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+pub use error::StartError;
+pub use start::{Daemon, Plumbing};
+
+use crate::args::daemon::Settings;
+use crate::logging;
+
+/// Runs the daemon until a signal ends it.
+pub fn run(words: &[String]) -> ExitCode {
+    let settings = match Settings::read(words, |name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            logging::fatal(&error.to_string());
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    if settings.print_version {
+        println!("weave {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    logging::start(settings.log_level);
+    // One thread: the daemon moves no packets, and a second one would cost memory, not save time.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            logging::fatal(&format!("cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::fatal(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), StartError> {
+    if settings.print_peer_name {
+        print!("{}", start::peer_name(&settings).await?);
+        return Ok(());
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let mut daemon = Daemon::start(settings, Plumbing::Kernel).await?;
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        broken = daemon.broken() => Err(broken),
+    };
+    info!("Stopping; bridge, pods and forwarding stay in place");
+    daemon.stop().await;
+    outcome
+}

@@ -1,0 +1,178 @@
+//! `/ip`, `/ring`, `/ipinfo` and `/peer`: addresses and who has them.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::delete;
+use ipnet::IpNet;
+use serde::Serialize;
+use weave_ipam::address::{parse_address, parse_cidr, parse_subnet};
+
+use super::answer::{self, Refusal};
+use super::arguments::Arguments;
+use super::server::reads;
+use crate::actor::ipam::Ipam;
+
+/// The paths of a daemon that allocates addresses.
+pub(super) fn routes(ipam: Ipam) -> Router {
+    Router::new()
+        .route("/ip", reads(owned))
+        .route("/ip/{id}", reads(lookup).post(allocate).delete(release_all))
+        .route("/ip/{id}/{ip}", delete(release))
+        .route(
+            "/ip/{id}/{ip}/{len}",
+            reads(lookup_in).post(allocate_in).put(claim),
+        )
+        .route("/ring", reads(prime))
+        .route("/ipinfo/defaultsubnet", reads(default_subnet))
+        .route(
+            "/ipinfo/tracker",
+            reads(async || answer::text("\n".to_owned())),
+        )
+        .route("/peer", delete(leave))
+        .route("/peer/{peer}", delete(take_over))
+        .with_state(ipam)
+}
+
+#[derive(Serialize)]
+struct Owned {
+    owned: Option<Vec<Holder>>,
+}
+
+#[derive(Serialize)]
+struct Holder {
+    containerid: String,
+    addrs: Vec<String>,
+}
+
+async fn owned(State(ipam): State<Ipam>) -> Response {
+    let owned = match ipam.owned().await {
+        Ok(owned) => owned,
+        Err(failure) => return answer::failure(&failure, ""),
+    };
+    let holders: Vec<Holder> = owned
+        .into_iter()
+        .map(|(containerid, addresses)| Holder {
+            containerid,
+            addrs: addresses.iter().map(IpNet::to_string).collect(),
+        })
+        .collect();
+    let body = Owned {
+        owned: (!holders.is_empty()).then_some(holders),
+    };
+    let text = serde_json::to_string(&body).expect("invariant: strings become JSON");
+    answer::json(text + "\n")
+}
+
+async fn lookup(State(ipam): State<Ipam>, Path(id): Path<String>) -> Response {
+    show(&ipam, id, None).await
+}
+
+async fn lookup_in(
+    State(ipam): State<Ipam>,
+    Path((id, ip, len)): Path<(String, String, String)>,
+) -> Result<Response, Refusal> {
+    let subnet = subnet(&ip, &len)?;
+    Ok(show(&ipam, id, Some(subnet)).await)
+}
+
+async fn show(ipam: &Ipam, id: String, subnet: Option<IpNet>) -> Response {
+    match ipam.lookup(id, subnet).await {
+        Ok(found) if found.is_empty() => answer::empty(),
+        Ok(found) => {
+            let words: Vec<String> = found.iter().map(IpNet::to_string).collect();
+            answer::text(words.join(" "))
+        }
+        Err(failure) => answer::failure(&failure, ""),
+    }
+}
+
+async fn allocate(
+    State(ipam): State<Ipam>,
+    Path(id): Path<String>,
+    arguments: Arguments,
+) -> Response {
+    give(&ipam, id, None, &arguments).await
+}
+
+async fn allocate_in(
+    State(ipam): State<Ipam>,
+    Path((id, ip, len)): Path<(String, String, String)>,
+    arguments: Arguments,
+) -> Result<Response, Refusal> {
+    let subnet = subnet(&ip, &len)?;
+    Ok(give(&ipam, id, Some(subnet), &arguments).await)
+}
+
+async fn give(ipam: &Ipam, id: String, subnet: Option<IpNet>, arguments: &Arguments) -> Response {
+    match ipam
+        .allocate(id, subnet, arguments.is_true("check-alive"))
+        .await
+    {
+        Ok(address) => answer::text(address.to_string()),
+        Err(failure) => answer::failure(&failure, ""),
+    }
+}
+
+async fn claim(
+    State(ipam): State<Ipam>,
+    Path((id, ip, len)): Path<(String, String, String)>,
+    arguments: Arguments,
+) -> Result<Response, Refusal> {
+    let address = parse_cidr(&format!("{ip}/{len}")).map_err(answer::bad_request)?;
+    let is_container = arguments.is_true("check-alive");
+    let detached = arguments.is_true("noErrorOnUnknown");
+    Ok(
+        match ipam.claim(id, address, is_container, detached).await {
+            Ok(()) => answer::done(),
+            Err(failure) => answer::failure(&failure, "Unable to claim: "),
+        },
+    )
+}
+
+async fn release(
+    State(ipam): State<Ipam>,
+    Path((id, ip)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let address = parse_address(&ip).map_err(answer::bad_request)?;
+    Ok(match ipam.free(id, address).await {
+        Ok(()) => answer::done(),
+        Err(failure) => answer::failure(&failure, "Unable to free: "),
+    })
+}
+
+async fn release_all(State(ipam): State<Ipam>, Path(id): Path<String>) -> Response {
+    match ipam.delete(id).await {
+        Ok(()) => answer::done(),
+        Err(failure) => answer::failure(&failure, ""),
+    }
+}
+
+async fn prime(State(ipam): State<Ipam>) -> Response {
+    match ipam.prime().await {
+        Ok(()) => answer::empty(),
+        Err(failure) => answer::failure(&failure, ""),
+    }
+}
+
+async fn default_subnet(State(ipam): State<Ipam>) -> Response {
+    answer::text(ipam.default_subnet().to_string())
+}
+
+async fn leave(State(ipam): State<Ipam>) -> Response {
+    match ipam.leave().await {
+        Ok(()) => answer::done(),
+        Err(failure) => answer::failure(&failure, ""),
+    }
+}
+
+async fn take_over(State(ipam): State<Ipam>, Path(peer): Path<String>) -> Response {
+    match ipam.take_over(peer.clone()).await {
+        Ok(count) => answer::text(format!("{count} IPs taken over from {peer}\n")),
+        Err(failure) => answer::failure(&failure, ""),
+    }
+}
+
+fn subnet(ip: &str, len: &str) -> Result<IpNet, Refusal> {
+    parse_subnet(&format!("{ip}/{len}")).map_err(answer::bad_request)
+}

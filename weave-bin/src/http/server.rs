@@ -1,0 +1,137 @@
+//! Listeners and the two sets of paths: control has everything, status only what looks.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::handler::Handler;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+use weave_mesh::tokio::Mesh;
+
+use super::{answer, ip, mesh, pages};
+use crate::actor::ipam::Ipam;
+use crate::actor::keeper::Keeper;
+use crate::args::daemon::ListenAddress;
+use crate::daemon::host::Host;
+use crate::status::Reporter;
+
+/// What requests work on.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// The allocator, when addresses are allocated.
+    pub ipam: Option<Ipam>,
+    /// The mesh.
+    pub mesh: Mesh,
+    /// The state file.
+    pub keeper: Keeper,
+    /// The bridge.
+    pub host: Host,
+    /// The report.
+    pub reporter: Reporter,
+}
+
+/// Every path.
+pub fn control(control: Control) -> Router {
+    let mut router = pages::routes(control.clone()).merge(mesh::routes(control.clone()));
+    if let Some(ipam) = control.ipam {
+        router = router.merge(ip::routes(ipam));
+    }
+    finish(router)
+}
+
+/// The paths that only look.
+pub fn status(control: Control) -> Router {
+    finish(pages::routes(control))
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// On TCP.
+    Tcp(TcpListener),
+    /// On a path.
+    Unix(UnixListener),
+}
+
+/// Listens on `address`. A socket file that nobody listens on is replaced.
+///
+/// # Errors
+/// What the system says, with the address.
+pub async fn bind(address: &ListenAddress) -> io::Result<Listener> {
+    let named = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen for HTTP on {address}: {error}"),
+        )
+    };
+    match address {
+        ListenAddress::Tcp(address) => TcpListener::bind(address)
+            .await
+            .map(Listener::Tcp)
+            .map_err(named),
+        ListenAddress::Unix(path) => {
+            remove_dead_socket(path).map_err(named)?;
+            UnixListener::bind(path).map(Listener::Unix).map_err(named)
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `stop`.
+///
+/// # Errors
+/// The listener breaks.
+pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let until = stop.cancelled_owned();
+    match listener {
+        Listener::Tcp(listener) => tokio::select! {
+            result = axum::serve(listener, router).into_future() => result,
+            () = until => Ok(()),
+        },
+        Listener::Unix(listener) => tokio::select! {
+            result = axum::serve(listener, router).into_future() => result,
+            () = until => Ok(()),
+        },
+    }
+}
+
+/// A path that is read with GET; HEAD is not served, as Weave Net does not.
+pub(super) fn reads<H, T, S>(handler: H) -> MethodRouter<S>
+where
+    H: Handler<T, S>,
+    T: 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    get(handler).head(answer::not_allowed)
+}
+
+fn finish(router: Router) -> Router {
+    router
+        .fallback(answer::not_found)
+        .method_not_allowed_fallback(answer::not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(log))
+}
+
+async fn log(request: Request, next: Next) -> Response {
+    debug!("[http] {} {}", request.method(), request.uri());
+    next.run(request).await
+}
+
+fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    let is_socket = path
+        .symlink_metadata()
+        .is_ok_and(|found| found.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+const BODY_LIMIT: usize = 64 << 10;

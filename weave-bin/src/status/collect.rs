@@ -1,0 +1,255 @@
+//! The report, gathered from mesh, allocator and data path.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use weave_mesh::node::{ConnectionReport, LinkReport, PeerReport};
+use weave_mesh::tokio::Mesh;
+
+use super::model::{
+    BroadcastRoute, Cidr, Connection, Ipam, Mac, Paxos, Peer, PeerConnection, PendingClaim, Report,
+    RingEntry, Router, UnicastRoute, VersionCheck,
+};
+use crate::actor::ipam::Ipam as IpamHandle;
+use crate::actor::overlay::{self, Overlay, View};
+use crate::logging::timestamp;
+
+/// Gathers reports.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    /// The mesh.
+    pub mesh: Mesh,
+    /// The allocator, when addresses are allocated.
+    pub ipam: Option<IpamHandle>,
+    /// The data path, when there is one.
+    pub overlay: Option<Overlay>,
+}
+
+impl Reporter {
+    /// The report at this moment; `None` when the daemon stops.
+    pub async fn report(&self) -> Option<Report> {
+        let mesh = self.mesh.report().await;
+        let ipam = match &self.ipam {
+            Some(handle) => Some(ipam(&*handle.status().await.ok()?)),
+            None => None,
+        };
+        let view = match &self.overlay {
+            Some(overlay) => overlay.view().await,
+            None => None,
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Some(Report {
+            ready: true,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version_check: VersionCheck::disabled(),
+            router: router(&mesh, view.as_ref(), now),
+            ipam,
+            dns: None,
+        })
+    }
+}
+
+fn router(mesh: &weave_mesh::node::Report, view: Option<&View>, now: Duration) -> Router {
+    Router {
+        protocol: "weave".to_owned(),
+        protocol_min_version: mesh.protocol_min_version,
+        protocol_max_version: mesh.protocol_max_version,
+        encryption: mesh.encryption,
+        peer_discovery: mesh.discovery,
+        name: mesh.name.to_string(),
+        nick_name: mesh.nickname.clone(),
+        port: mesh.port,
+        peers: mesh.peers.iter().map(peer).collect(),
+        unicast_routes: mesh
+            .unicast_routes
+            .iter()
+            .map(|(dest, via)| UnicastRoute {
+                dest: dest.to_string(),
+                via: via.to_string(),
+            })
+            .collect(),
+        broadcast_routes: mesh
+            .broadcast_routes
+            .iter()
+            .map(|(source, via)| BroadcastRoute {
+                source: source.to_string(),
+                via: via.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
+        connections: mesh
+            .connections
+            .iter()
+            .map(|one| connection(one, now))
+            .collect(),
+        termination_count: mesh.termination_count,
+        targets: mesh.targets.clone(),
+        overlay_diagnostics: view.map(diagnostics).unwrap_or_default(),
+        trusted_subnets: mesh.trusted_subnets.clone(),
+        interface: view.map_or_else(|| "none".to_owned(), |view| view.interface.clone()),
+        capture_stats: None,
+        macs: view.map(|view| macs(view, mesh, now)).unwrap_or_default(),
+    }
+}
+
+fn peer(peer: &PeerReport) -> Peer {
+    Peer {
+        name: peer.name.to_string(),
+        nick_name: peer.nickname.clone(),
+        uid: peer.uid.0,
+        short_id: peer.short_id.map_or(0, u16::from),
+        version: peer.version,
+        connections: peer.connections.iter().map(peer_connection).collect(),
+    }
+}
+
+fn peer_connection(link: &LinkReport) -> PeerConnection {
+    PeerConnection {
+        name: link.name.to_string(),
+        nick_name: link.nickname.clone(),
+        address: link.address.clone(),
+        outbound: link.outbound,
+        established: link.established,
+    }
+}
+
+fn connection(one: &ConnectionReport, now: Duration) -> Connection {
+    Connection {
+        address: one.address.clone(),
+        outbound: one.outbound,
+        state: one.state.to_string(),
+        info: one.info(|ahead| moment(now + ahead)),
+        attrs: one.attributes.as_ref().map(|attributes| {
+            attributes
+                .iter()
+                .map(|(key, text)| (key.clone(), attribute(key, text)))
+                .collect()
+        }),
+    }
+}
+
+/// Numbers and truth values are JSON's own, as Weave Net writes them; the name stays text.
+fn attribute(key: &str, text: &str) -> Value {
+    match (key, text, text.parse::<u64>()) {
+        ("name", ..) => json!(text),
+        (_, "true", _) => json!(true),
+        (_, "false", _) => json!(false),
+        (_, _, Ok(number)) => json!(number),
+        _ => json!(text),
+    }
+}
+
+fn diagnostics(view: &View) -> BTreeMap<String, Value> {
+    let ports: Vec<Value> = view
+        .ports
+        .iter()
+        .map(|port| json!({ "ID": port.index, "Name": port.name, "TypeName": port.kind }))
+        .collect();
+    let fastdp = json!({ "Vports": ports, "Flows": null, "Counters": view.counters });
+    BTreeMap::from([(overlay::NAME.to_owned(), fastdp)])
+}
+
+fn macs(view: &View, mesh: &weave_mesh::node::Report, now: Duration) -> Vec<Mac> {
+    view.macs
+        .iter()
+        .filter_map(|mac| {
+            let owner = mesh.peers.iter().find(|peer| match mac.owner {
+                Some(id) => peer.short_id.map(u16::from) == Some(u16::from(id)),
+                None => peer.name == mesh.name,
+            })?;
+            let [a, b, c, d, e, f] = mac.address;
+            Some(Mac {
+                mac: format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
+                name: owner.name.to_string(),
+                nick_name: owner.nickname.clone(),
+                last_seen: rfc3339(now.saturating_sub(mac.age)),
+            })
+        })
+        .collect()
+}
+
+fn ipam(status: &weave_ipam::Status) -> Ipam {
+    Ipam {
+        paxos: status.paxos.map(|paxos| Paxos {
+            elector: paxos.is_elector,
+            known_nodes: paxos.known_nodes,
+            quorum: paxos.quorum,
+        }),
+        range: status.universe.to_string(),
+        range_num_ips: status.universe_size,
+        active_ips: status.active,
+        default_subnet: status.default_subnet.to_string(),
+        entries: status
+            .entries
+            .iter()
+            .map(|entry| RingEntry {
+                token: entry.token,
+                size: entry.size,
+                peer: entry.peer.to_string(),
+                nickname: entry.nickname.clone(),
+                is_known_peer: entry.is_known_peer,
+                version: entry.version,
+            })
+            .collect(),
+        pending_claims: status
+            .pending_claims
+            .iter()
+            .map(|(ident, address)| PendingClaim {
+                ident: ident.clone(),
+                cidr: Cidr {
+                    addr: address.addr(),
+                    prefix_len: address.prefix_len(),
+                },
+            })
+            .collect(),
+        pending_allocates: status
+            .pending_allocates
+            .iter()
+            .map(|(ident, subnet)| format!("{ident} {subnet}"))
+            .collect(),
+        conflicts: status
+            .conflicts
+            .iter()
+            .chain(&status.refusals)
+            .cloned()
+            .collect(),
+    }
+}
+
+/// A moment for people, as `2026-11-20 21:48:53 +0000 UTC`.
+fn moment(since_epoch: Duration) -> String {
+    let text: String = timestamp(since_epoch)
+        .replace('/', "-")
+        .chars()
+        .take(19)
+        .collect();
+    text + " +0000 UTC"
+}
+
+/// A moment for programs.
+fn rfc3339(since_epoch: Duration) -> String {
+    timestamp(since_epoch).replace('/', "-").replace(' ', "T") + "Z"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_have_json_types() {
+        assert_eq!(attribute("mtu", "1376"), json!(1376));
+        assert_eq!(attribute("encrypted", "true"), json!(true));
+        assert_eq!(attribute("name", "7"), json!("7"));
+        assert_eq!(attribute("path", "direct"), json!("direct"));
+    }
+
+    #[test]
+    fn moments_are_written_for_people_and_programs() {
+        let time = Duration::new(1_795_211_714, 347_372_000);
+
+        assert_eq!(moment(time), "2026-11-20 21:55:14 +0000 UTC");
+        assert_eq!(rfc3339(time), "2026-11-20T21:55:14.347372Z");
+    }
+}
