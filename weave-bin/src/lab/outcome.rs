@@ -9,84 +9,84 @@ use super::stats::Percentiles;
 
 /// Everything a run or a probe found.
 #[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Hosts of the lab.
-    pub hosts: usize,
+    pub(crate) hosts: usize,
     /// Pods each host started with.
-    pub pods: usize,
+    pub(crate) pods: usize,
     /// All pods of the lab.
-    pub pods_total: usize,
+    pub(crate) pods_total: usize,
     /// How the hosts are cabled.
-    pub topology: Topology,
+    pub(crate) topology: Topology,
     /// Ordered pairs of pods probed.
-    pub pairs: usize,
+    pub(crate) pairs: usize,
     /// Pairs that answered.
-    pub reachable: usize,
+    pub(crate) reachable: usize,
     /// Probes between a host and a pod, both ways.
-    pub host_pairs: usize,
+    pub(crate) host_pairs: usize,
     /// Those that answered.
-    pub host_reachable: usize,
+    pub(crate) host_reachable: usize,
     /// Probes without an answer, pods and hosts.
-    pub failed: Vec<Failure>,
+    pub(crate) failed: Vec<Failure>,
     /// Whether an ARP request was answered across hosts and a broadcast reached all pods once.
-    pub broadcast_ok: bool,
+    pub(crate) broadcast_ok: bool,
     /// Whether a multicast datagram reached all pods once.
-    pub multicast_ok: bool,
+    pub(crate) multicast_ok: bool,
     /// What went wrong with broadcast or multicast.
-    pub cast_faults: Vec<String>,
+    pub(crate) cast_faults: Vec<String>,
     /// Connections between daemons.
-    pub connections: Vec<Connection>,
+    pub(crate) connections: Vec<Connection>,
     /// Addresses held by more than one.
-    pub duplicate_addresses: usize,
+    pub(crate) duplicate_addresses: usize,
     /// Which those are.
-    pub duplicates: Vec<String>,
+    pub(crate) duplicates: Vec<String>,
     /// Whether all daemons report the same ring.
-    pub rings_equal: bool,
+    pub(crate) rings_equal: bool,
     /// Daemons that did not answer.
-    pub silent_daemons: Vec<String>,
+    pub(crate) silent_daemons: Vec<String>,
     /// Wall time of a CNI ADD in milliseconds; absent when none was made.
-    pub cni_add_ms: Option<Percentiles>,
+    pub(crate) cni_add_ms: Option<Percentiles>,
     /// Calls behind it.
-    pub cni_adds: usize,
+    pub(crate) cni_adds: usize,
     /// Round trips in milliseconds between pods of one host.
-    pub rtt_same_host_ms: Option<Percentiles>,
+    pub(crate) rtt_same_host_ms: Option<Percentiles>,
     /// Round trips in milliseconds between pods of different hosts.
-    pub rtt_cross_host_ms: Option<Percentiles>,
+    pub(crate) rtt_cross_host_ms: Option<Percentiles>,
     /// Resident memory of the largest daemon in KiB.
-    pub daemon_rss_kib: Option<u64>,
+    pub(crate) daemon_rss_kib: Option<u64>,
     /// Time from the first probe until every pair had answered, in seconds.
-    pub settled_s: f64,
+    pub(crate) settled_s: f64,
     /// Time of the whole command in seconds.
-    pub elapsed_s: f64,
+    pub(crate) elapsed_s: f64,
 }
 
 /// A probe without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Who asked.
-    pub from: String,
+    pub(crate) from: String,
     /// Who did not answer.
-    pub to: String,
+    pub(crate) to: String,
     /// What is known about the reason.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 /// A connection as one of its ends reports it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The end that reports.
-    pub from: String,
+    pub(crate) from: String,
     /// The other end.
-    pub to: String,
+    pub(crate) to: String,
     /// `fastdp`, `sleeve`, or `none`.
-    pub overlay: String,
+    pub(crate) overlay: String,
     /// Whether frames may cross it.
-    pub established: bool,
+    pub(crate) established: bool,
 }
 
 impl Outcome {
     /// What failed, one line each; empty when everything passed.
-    pub fn trouble(&self) -> Vec<String> {
+    pub(crate) fn trouble(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.reachable != self.pairs {
             lines.push(format!("{} of {} pairs of pods", self.pairs - self.reachable, self.pairs));
@@ -114,22 +114,22 @@ impl Outcome {
     }
 
     /// Whether everything passed.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.trouble().is_empty()
     }
 
     /// One line of JSON.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("invariant: an outcome has only text keys")
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Everything went well on three hosts with two pods each.
-    pub(in crate::lab) fn good() -> Outcome {
+    pub(crate) fn good() -> Outcome {
         Outcome {
             hosts: 3,
             pods: 2,

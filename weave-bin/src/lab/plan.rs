@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// How the hosts are cabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Topology {
+pub(crate) enum Topology {
     /// All hosts on one switch.
     Full,
     /// Each host only to the one before and the one after it.
@@ -36,80 +36,80 @@ impl fmt::Display for Topology {
 
 /// What a person may choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Prefix of every name.
-    pub name: String,
+    pub(crate) name: String,
     /// Hosts, 1 to [`MAX_HOSTS`].
-    pub hosts: usize,
+    pub(crate) hosts: usize,
     /// Pods on each host, at most [`MAX_PODS`].
-    pub pods: usize,
+    pub(crate) pods: usize,
     /// How the hosts are cabled.
-    pub topology: Topology,
+    pub(crate) topology: Topology,
     /// The addresses of pods and bridges.
-    pub range: Ipv4Net,
+    pub(crate) range: Ipv4Net,
     /// MTU of the pods in bytes; `None` leaves it to the daemon.
-    pub mtu: Option<u16>,
+    pub(crate) mtu: Option<u16>,
 }
 
 /// A whole lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Prefix of every name.
-    pub name: String,
+    pub(crate) name: String,
     /// How the hosts are cabled.
-    pub topology: Topology,
+    pub(crate) topology: Topology,
     /// The addresses of pods and bridges.
-    pub range: Ipv4Net,
+    pub(crate) range: Ipv4Net,
     /// MTU of the pods in bytes, where it was chosen.
-    pub mtu: Option<u16>,
+    pub(crate) mtu: Option<u16>,
     /// MTU of the cables in bytes.
-    pub underlay_mtu: u32,
+    pub(crate) underlay_mtu: u32,
     /// The hosts; host number `n` is at index `n - 1`.
-    pub hosts: Vec<Host>,
+    pub(crate) hosts: Vec<Host>,
     /// The cables.
-    pub cables: Vec<Cable>,
+    pub(crate) cables: Vec<Cable>,
     /// Pods each host starts with.
-    pub pods_per_host: usize,
+    pub(crate) pods_per_host: usize,
 }
 
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
+pub(crate) struct Host {
     /// Its number, from 1.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Its network namespace under `/run/netns`.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Underlay addresses of the hosts it is cabled to, in order of their numbers.
-    pub neighbours: Vec<Neighbour>,
+    pub(crate) neighbours: Vec<Neighbour>,
 }
 
 /// A host one hop away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Neighbour {
+pub(crate) struct Neighbour {
     /// Its number.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Its address on the cable between.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
 }
 
 /// A pair of interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cable {
+pub(crate) struct Cable {
     /// The end on a host.
-    pub a: Plug,
+    pub(crate) a: Plug,
     /// The other end.
-    pub b: Plug,
+    pub(crate) b: Plug,
 }
 
 /// One end of a cable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plug {
+pub(crate) struct Plug {
     /// The host, or `None` for the switch.
-    pub host: Option<usize>,
+    pub(crate) host: Option<usize>,
     /// Name of the interface.
-    pub device: String,
+    pub(crate) device: String,
     /// Address of the interface; a port of the switch has none.
-    pub address: Option<Ipv4Net>,
+    pub(crate) address: Option<Ipv4Net>,
 }
 
 impl Plan {
@@ -117,7 +117,7 @@ impl Plan {
     ///
     /// # Errors
     /// What of the choice cannot be built.
-    pub fn new(choice: &Choice) -> Result<Self, PlanError> {
+    pub(crate) fn new(choice: &Choice) -> Result<Self, PlanError> {
         check_choice(choice)?;
         let base = underlay(choice.range);
         let hosts = choice.hosts;
@@ -147,22 +147,22 @@ impl Plan {
     }
 
     /// The host with this number.
-    pub fn host(&self, number: usize) -> Option<&Host> {
+    pub(crate) fn host(&self, number: usize) -> Option<&Host> {
         self.hosts.get(number.checked_sub(1)?)
     }
 
     /// The namespace of the switch; only [`Topology::Full`] has one.
-    pub fn switch(&self) -> Option<String> {
+    pub(crate) fn switch(&self) -> Option<String> {
         (self.topology == Topology::Full).then(|| format!("{}-switch", self.name))
     }
 
     /// The namespace of pod `pod` on host `host`, both from 1.
-    pub fn pod_namespace(&self, host: usize, pod: usize) -> String {
+    pub(crate) fn pod_namespace(&self, host: usize, pod: usize) -> String {
         format!("{}-{host}-pod-{pod}", self.name)
     }
 
     /// Ordered pairs of hosts that dial each other, as numbers.
-    pub fn adjacencies(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+    pub(crate) fn adjacencies(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.hosts.iter().flat_map(|host| {
             host.neighbours.iter().map(|neighbour| (host.number, neighbour.number))
         })
@@ -170,7 +170,7 @@ impl Plan {
 
     /// Cables between a host of `group` and one outside; for cables of the switch, those of the
     /// hosts in `group`.
-    pub fn cables_across(&self, group: &BTreeSet<usize>) -> Vec<&Cable> {
+    pub(crate) fn cables_across(&self, group: &BTreeSet<usize>) -> Vec<&Cable> {
         let inside = |plug: &Plug| plug.host.is_some_and(|host| group.contains(&host));
         self.cables.iter().filter(|cable| inside(&cable.a) != inside(&cable.b)).collect()
     }
@@ -205,7 +205,7 @@ impl Plug {
 /// Why a lab cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PlanError {
+pub(crate) enum PlanError {
     /// Too few or too many of something.
     #[error("--{what} must be from {least} to {most}, not {given}")]
     Count {
@@ -315,11 +315,11 @@ fn net(text: &str) -> Ipv4Net {
 }
 
 /// Most hosts of a lab.
-pub const MAX_HOSTS: usize = 200;
+pub(crate) const MAX_HOSTS: usize = 200;
 /// Most pods a host starts with.
-pub const MAX_PODS: usize = 200;
+pub(crate) const MAX_PODS: usize = 200;
 /// The range pods get their addresses from unless told otherwise.
-pub const DEFAULT_RANGE: &str = "10.32.0.0/12";
+pub(crate) const DEFAULT_RANGE: &str = "10.32.0.0/12";
 /// Where cables get their addresses: RFC 2544 test networks first, as they occur nowhere else.
 const UNDERLAYS: [&str; 4] = ["198.18.0.0/16", "198.19.0.0/16", "172.31.0.0/16", "192.168.0.0/16"];
 /// As most networks have it.

@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 
 /// The middle and the tail of a sample, in the unit of the sample.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
+pub(crate) struct Percentiles {
     /// Half of the sample is not above it.
-    pub p50: f64,
+    pub(crate) p50: f64,
     /// All but one in a hundred of the sample are not above it.
-    pub p99: f64,
+    pub(crate) p99: f64,
 }
 
 impl Percentiles {
     /// Of `sample`; `None` when it is empty.
-    pub fn of(sample: &[f64]) -> Option<Self> {
+    pub(crate) fn of(sample: &[f64]) -> Option<Self> {
         let mut sorted = sample.to_vec();
         sorted.sort_by(f64::total_cmp);
         Some(Self { p50: nearest_rank(&sorted, 50)?, p99: nearest_rank(&sorted, 99)? })
@@ -21,7 +21,7 @@ impl Percentiles {
 }
 
 /// The middle of `sample` by nearest rank; `None` when it is empty.
-pub fn median(sample: &[f64]) -> Option<f64> {
+pub(crate) fn median(sample: &[f64]) -> Option<f64> {
     let mut sorted = sample.to_vec();
     sorted.sort_by(f64::total_cmp);
     nearest_rank(&sorted, 50)

@@ -9,13 +9,13 @@ use std::fmt::Write as _;
 use crate::lab::stats::median;
 
 /// What one probe of a pair found: the round trip in milliseconds, or `None` without an answer.
-pub type Cell = Option<f64>;
+pub(crate) type Cell = Option<f64>;
 
 /// A pod by host and number.
-pub type Pod = (usize, usize);
+pub(crate) type Pod = (usize, usize);
 
 /// Draws the table of `pairs`; rows ping columns.
-pub fn draw(pods: &[Pod], pairs: &BTreeMap<(Pod, Pod), Cell>) -> String {
+pub(crate) fn draw(pods: &[Pod], pairs: &BTreeMap<(Pod, Pod), Cell>) -> String {
     if pods.len() <= MAX_COLUMNS {
         return pod_table(pods, pairs);
     }

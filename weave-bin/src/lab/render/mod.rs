@@ -1,5 +1,5 @@
 //! What a person reads at the end: pure functions from results to text.
 
-pub mod matrix;
-pub mod ring;
-pub mod summary;
+pub(crate) mod matrix;
+pub(crate) mod ring;
+pub(crate) mod summary;

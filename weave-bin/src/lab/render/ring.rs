@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 use crate::status::model::RingEntry;
 
 /// Draws the ring of `range` with `width` cells. `in_use` counts addresses by peer name.
-pub fn draw(
+pub(crate) fn draw(
     range: Ipv4Net,
     entries: &[RingEntry],
     in_use: &BTreeMap<String, u128>,

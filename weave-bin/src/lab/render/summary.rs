@@ -6,7 +6,7 @@ use crate::lab::outcome::Outcome;
 use crate::lab::stats::Percentiles;
 
 /// The summary of `outcome`, ending with one line that says pass or fail.
-pub fn draw(outcome: &Outcome) -> String {
+pub(crate) fn draw(outcome: &Outcome) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         // Writing to a string cannot fail.

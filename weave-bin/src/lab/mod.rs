@@ -1,0 +1,66 @@
+//! The lab: a Weave network of several hosts on one Linux machine.
+//!
+//! Hosts and pods are network namespaces, cables are veth pairs; the daemon in each host and the
+//! CNI plugin that connects each pod are this program itself, started as on a real host. The lab
+//! measures what works, never how it is meant to: probes are packets.
+//!
+//! ```text
+//! args → plan ─┬→ build (files, underlay, process, daemons, pods) → record
+//!              └→ survey (probe, daemons) → outcome → render
+//!                 teardown removes what any of them made
+//! ```
+
+mod args;
+mod build;
+mod commands;
+mod daemons;
+mod error;
+mod outcome;
+mod ping;
+mod plan;
+mod pods;
+mod probe;
+mod process;
+mod progress;
+mod record;
+mod render;
+mod stats;
+mod survey;
+mod teardown;
+mod underlay;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Arguments, Command};
+use error::Error;
+
+/// Runs `weave lab` with `words`. Call it before any thread is started.
+pub fn run(words: Vec<String>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(std::iter::once("weave lab".to_owned()).chain(words)) {
+        Ok(arguments) => arguments,
+        Err(error) if !error.use_stderr() => {
+            print!("{error}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("weave lab: {}; see weave lab --help", args::one_line(&error));
+            return ExitCode::from(2);
+        }
+    };
+    if let Command::Launch(launch) = &arguments.command {
+        return process::launch(launch);
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("{}", Error::NeedsRoot);
+        return ExitCode::FAILURE;
+    }
+    match commands::run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weave lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
