@@ -44,3 +44,8 @@ pub mod packet;
 pub mod sysctl;
 
 pub use fastdp::{PeerName, ShortId};
+
+/// Compiles the example of the README.
+#[cfg(all(doctest, feature = "netlink"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
-//! Attaching and detaching pods on the real kernel.
+//! Attaching pods on the real kernel.
 #![cfg(feature = "netlink")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scratch;
 
@@ -9,12 +10,11 @@ use std::{
 };
 
 use ipnet::IpNet;
-use scratch::{Scratch, attached, exchange, host, request, root};
+use scratch::{Scratch, attached, exchange, host, host_ends, request, root};
 use weave_datapath::{
     arp,
     attach::{self, Error, Route, Routes, Step},
     netlink::{self, Link, Netlink},
-    netns::Namespace,
 };
 
 fn net(text: &str) -> IpNet {
@@ -27,18 +27,6 @@ fn ip(text: &str) -> IpAddr {
 
 async fn link(netlink: &Netlink, name: &str) -> Link {
     netlink.require_link(name).await.unwrap()
-}
-
-/// Names of host ends left in a namespace.
-async fn host_ends(host: &Scratch) -> Vec<String> {
-    let links = host.netlink().links().await.unwrap();
-    let names = links.into_iter().map(|link| link.name);
-    names.filter(|name| name.starts_with("vethwepl")).collect()
-}
-
-async fn detach(host: &Scratch, id: &str, pod: Option<&Scratch>) -> Result<bool, Error> {
-    let netns = pod.map(|pod| &pod.namespace);
-    attach::detach_from(&host.namespace, id, netns, "eth0").await
 }
 
 #[tokio::test]
@@ -236,73 +224,6 @@ async fn a_failure_on_an_existing_interface_leaves_it_as_it_was() {
     );
 }
 
-#[tokio::test]
-async fn detaching_twice_is_fine() {
-    if !root() {
-        return;
-    }
-    let (host, _) = host().await;
-    let pod = Scratch::new("pod");
-    attached(&host, &request(&pod, "twice00", "10.32.0.2/12")).await;
-
-    assert!(detach(&host, "twice00", Some(&pod)).await.unwrap());
-    assert!(!detach(&host, "twice00", Some(&pod)).await.unwrap());
-    assert!(!detach(&host, "twice00", None).await.unwrap());
-    assert!(host_ends(&host).await.is_empty());
-}
-
-#[tokio::test]
-async fn detaching_without_the_namespace_removes_only_this_containers_links() {
-    if !root() {
-        return;
-    }
-    let (host, _) = host().await;
-    let (one, two) = (Scratch::new("one"), Scratch::new("two"));
-    let (mine, other) = ("samesame-1", "samesame-2");
-    attached(&host, &request(&one, mine, "10.32.0.2/12")).await;
-    let kept = attached(&host, &request(&two, other, "10.32.0.3/12")).await;
-    assert_eq!(host_ends(&host).await.len(), 2);
-
-    let removed = detach(&host, mine, None).await.unwrap();
-
-    assert!(removed);
-    assert_eq!(host_ends(&host).await, [kept.host.name]);
-}
-
-#[tokio::test]
-async fn detaching_after_the_namespace_died_finds_nothing_or_removes_it() {
-    if !root() {
-        return;
-    }
-    let (host, _) = host().await;
-    let pod = Scratch::new("pod");
-    attached(&host, &request(&pod, "dying00", "10.32.0.2/12")).await;
-    let path = weave_datapath::netns::named_path(&pod.name);
-    drop(pod);
-
-    assert!(Namespace::open(path).is_err_and(|error| error.is_gone()));
-    // The kernel may or may not have cleaned up by itself yet.
-    detach(&host, "dying00", None).await.unwrap();
-
-    assert!(host_ends(&host).await.is_empty());
-}
-
-#[tokio::test]
-async fn a_host_end_of_weave_net_without_alias_is_removed_by_its_name() {
-    if !root() {
-        return;
-    }
-    let (host, _) = host().await;
-    let netlink = host.netlink();
-    netlink
-        .create_veth("vethweplaaaaaaa", "x", 1500)
-        .await
-        .unwrap();
-
-    assert!(detach(&host, "aaaaaaaaaaaa1", None).await.unwrap());
-    assert!(host_ends(&host).await.is_empty());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_parallel_attaches_succeed_even_when_ids_begin_alike() {
     if !root() {
@@ -357,7 +278,10 @@ async fn an_address_that_moves_to_another_pod_is_reached_at_once() {
     let from = client.udp("10.32.0.2:0");
     let to = old.udp("10.32.0.9:7000");
     exchange(&from, &to, to.local_addr().unwrap()).unwrap();
-    detach(&host, "old0000", Some(&old)).await.unwrap();
+    let netns = Some(&old.namespace);
+    attach::detach_from(&host.namespace, "old0000", netns, "eth0")
+        .await
+        .unwrap();
 
     let moved = attached(&host, &request(&new, "new0000", "10.32.0.9/12")).await;
 

@@ -1,5 +1,6 @@
 //! The bridge and its pair on the real kernel: made, adopted, repaired, refused, removed.
 #![cfg(feature = "netlink")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scratch;
 

@@ -1,5 +1,6 @@
 //! Named namespaces on the real kernel, and the sockets opened in them.
 #![cfg(feature = "netlink")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scratch;
 

@@ -117,3 +117,10 @@ pub(crate) fn exchange(from: &UdpSocket, to: &UdpSocket, address: SocketAddr) ->
     assert_eq!(&buffer[..length], b"back");
     Ok(())
 }
+
+/// Names of host ends left in a namespace.
+pub(crate) async fn host_ends(host: &Scratch) -> Vec<String> {
+    let links = host.netlink().links().await.unwrap();
+    let names = links.into_iter().map(|link| link.name);
+    names.filter(|name| name.starts_with("vethwepl")).collect()
+}
