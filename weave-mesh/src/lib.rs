@@ -1,12 +1,22 @@
 //! A gossip mesh in the wire protocol of Weave Net.
 //!
 //! Peers hold TCP connections to each other, gossip who is connected to whom, and carry the state
-//! of named channels. This crate is the protocol: names and records of peers, the gob codec, the
-//! messages, the merge of topologies and the routes that follow from them. Modules without I/O
-//! take time and randomness as arguments; sockets live behind the feature `tokio`.
+//! of named channels. Peers of this crate and routers of Weave Net 2.8 and 2.9 form one mesh.
 //!
-//! Bytes from a remote never cause a panic, and memory spent on them is bounded by named
-//! constants next to the code that reads them.
+//! The crate is read in the order `wire → state → engine → shell`:
+//!
+//! - [`wire`] turns bytes into values, with [`gob`] for what Go's encoder wrote;
+//! - [`peer`] and [`topology`] are the state: records, their merge, and the routes that follow;
+//! - [`connection`], [`connector`], [`gossip`] and [`overlay`] are the parts of the engine, [`node`]
+//!   joins them; time and randomness are arguments;
+//! - `tokio` (feature of that name) binds the engine to sockets.
+//!
+//! # What it promises
+//!
+//! Bytes from a remote never cause a panic. Memory spent on them is bounded by named constants next
+//! to the code that reads them, [`wire::frame::MAX_MESSAGE`] first. A fault of a remote ends its
+//! connection and changes nothing else. The laws of merging and routing, and the tests that check
+//! them, are in `ALGORITHM.md`.
 
 #![forbid(unsafe_code)]
 
@@ -22,3 +32,7 @@ pub mod random;
 pub mod tokio;
 pub mod topology;
 pub mod wire;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

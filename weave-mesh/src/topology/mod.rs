@@ -2,7 +2,7 @@
 //!
 //! The graph is a set of records, each written by its owner alone. Merging keeps the newest record
 //! of every peer, so peers that hear the same records hold the same graph, whatever the order
-//! (`ALGORITHM.md`, laws T1 to T4). Records that cannot be reached from here are collected.
+//! (`ALGORITHM.md`, laws T1 to T6). Records that cannot be reached from here are collected.
 
 pub mod routes;
 
