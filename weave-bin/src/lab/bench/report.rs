@@ -53,13 +53,18 @@ impl Samples {
     pub fn push(&mut self, metric: Metric, path: Path, sample: f64) {
         self.runs.entry(metric).or_default().push(path, sample);
     }
+
+    /// The sample added last.
+    pub fn latest(&self, metric: Metric, path: Path) -> Option<f64> {
+        self.runs.get(&metric)?.of(path).last().copied()
+    }
 }
 
 /// Under which conditions the samples were taken.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Conditions {
     /// Rounds, each of which visited every path once for every measurement.
-    pub rounds: usize,
+    pub rounds: u32,
     /// Seconds counted in each sample.
     pub seconds: f64,
     /// Hosts in the lab.
