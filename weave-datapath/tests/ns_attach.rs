@@ -96,6 +96,18 @@ async fn both_ends_are_configured_as_asked() {
     let routes = inside.routes().await.unwrap();
     let default = netlink::Route::via(net("0.0.0.0/0"), ip("10.32.0.1"), eth0.index);
     assert!(routes.contains(&default), "{routes:?}");
+}
+
+#[tokio::test]
+async fn no_end_believes_advertisements_and_neighbours_are_forgotten_soon() {
+    if !root() {
+        return;
+    }
+    let (host, _) = host().await;
+    let pod = Scratch::new("pod");
+
+    let done = attached(&host, &request(&pod, "aaaaaaaaaaaa1", "10.32.0.2/12")).await;
+
     for (name, value) in [
         ("base_reachable_time", "5"),
         ("delay_first_probe_time", "2"),
@@ -112,7 +124,7 @@ async fn both_ends_are_configured_as_asked() {
             host.sysctl("ipv6/conf/vethweplaaaaaaa/accept_ra").unwrap(),
             "0"
         );
-        assert_eq!(outside.addresses(port.index).await.unwrap(), []);
+        assert_eq!(host.netlink().addresses(done.host.index).await.unwrap(), []);
     }
 }
 
@@ -260,6 +272,30 @@ async fn twenty_parallel_attaches_succeed_even_when_ids_begin_alike() {
     for pair in sockets.windows(2) {
         exchange(&pair[0], &pair[1], pair[1].local_addr().unwrap()).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_attach_run_several_times_at_once_creates_one_interface() {
+    if !root() {
+        return;
+    }
+    let (host, _) = host().await;
+    let pod = Scratch::new("pod");
+    let request = request(&pod, "at-once", "10.32.0.2/12");
+
+    let tasks: Vec<_> = (0..6)
+        .map(|_| {
+            let (namespace, request) = (host.namespace.clone(), request.clone());
+            tokio::spawn(async move { attach::attach_from(&namespace, &request).await })
+        })
+        .collect();
+    let mut created = 0;
+    for task in tasks {
+        created += usize::from(task.await.unwrap().unwrap().created);
+    }
+
+    assert_eq!((created, host_ends(&host).await.len()), (1, 1));
+    assert_eq!(attached(&host, &request).await.changes, []);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 
 mod scratch;
 
+use std::process::Command;
+
 use scratch::{MAC, Scratch, attached, exchange, host, request, root};
 use weave_datapath::{
     bridge::{self, Bridge, Config, Error, Step},
@@ -111,6 +113,13 @@ async fn what_was_changed_behind_our_back_is_repaired_in_place() {
     netlink.set_hairpin(bridge.port_index, true).await.unwrap();
     netlink.set_down(bridge.datapath_index).await.unwrap();
     netlink.set_mtu(bridge.datapath_index, 1000).await.unwrap();
+    // The program is the only way here to add a discipline; without it that repair goes untested.
+    let tc = ["qdisc", "add", "dev", "vethwe-bridge", "root", "pfifo"];
+    let added = scratch
+        .namespace
+        .run(|| Command::new("tc").args(tc).status())
+        .unwrap();
+    assert!(added.map_or(true, |status| status.success()));
 
     let repaired = ensure(&scratch, &Config::new(MAC, 1376)).await.unwrap();
 
@@ -274,7 +283,7 @@ async fn a_failure_half_way_leaves_nothing() {
     ];
     let Ok(status) = scratch
         .namespace
-        .run(|| std::process::Command::new("ip").args(altname).status())
+        .run(|| Command::new("ip").args(altname).status())
         .unwrap()
     else {
         println!("skipped: needs the ip program");

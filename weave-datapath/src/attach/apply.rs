@@ -48,7 +48,7 @@ pub async fn attach_from(host: &Namespace, request: &Request) -> Result<Attachme
     loop {
         let observed = ends.observe().await?;
         match ends.run(&observed).await {
-            Ok(changes) => return ends.attachment(&observed, changes),
+            Ok(changes) => return Ok(ends.attachment(&observed, changes)),
             // Another attach took the name, or made this very interface, after we looked.
             Err(Error::Step { source, left, .. })
                 if source.is_exists() && left.is_empty() && attempt < ATTEMPTS =>
@@ -310,23 +310,23 @@ impl Ends<'_> {
         Ok(())
     }
 
-    fn attachment(&self, observed: &Observed, changes: Vec<Step>) -> Result<Attachment, Error> {
-        let Some((host, pod)) = &self.pair else {
-            let container_id = self.request.container_id.clone();
-            return Err(Error::NoName { container_id });
-        };
+    fn attachment(&self, observed: &Observed, changes: Vec<Step>) -> Attachment {
+        let (host, pod) = self
+            .pair
+            .as_ref()
+            .expect("invariant: a plan that ran to its end has found or created the pair");
         let interface = |link: &Link| Interface {
             name: link.name.clone(),
             mac: link.mac.unwrap_or_default(),
             index: link.index,
         };
-        Ok(Attachment {
+        Attachment {
             host: interface(host),
             pod: interface(pod),
             mtu: pod.mtu,
             created: observed.existing.is_none(),
             changes,
-        })
+        }
     }
 }
 

@@ -6,10 +6,10 @@
 //! opened inside stay bound to the namespace and can be used from anywhere.
 
 use std::{
-    fs::{self, File},
+    fs::{File, OpenOptions},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -50,7 +50,12 @@ impl Namespace {
             path: path.clone(),
             source,
         };
-        let file = File::open(&path).map_err(failed)?;
+        // Without waiting: the path comes from outside and may be a pipe nobody writes to.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(&path)
+            .map_err(failed)?;
         let kind = fstatfs(&file)
             .map_err(|errno| failed(errno.into()))?
             .filesystem_type();

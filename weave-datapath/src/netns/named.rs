@@ -4,14 +4,15 @@
 //! that deleting a name in one mount namespace releases it in all others (iproute2, `ip/ipnetns.c`).
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
+    thread,
 };
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use super::{Error, Namespace, fs, thread};
+use super::{Error, Namespace};
 
 /// Where the namespace `name` is, or would be.
 #[must_use]
@@ -139,6 +140,9 @@ fn mount_fresh(path: &Path) -> Result<(), Error> {
 }
 
 /// Makes the directory and turns it into a shared mount, as iproute2 does.
+///
+/// Under a lock (iproute2 takes the same one): two programs that both found no mount would stack two,
+/// and the upper one would hide the names made below it.
 fn prepare_directory() -> Result<(), Error> {
     let path = Path::new(DIRECTORY);
     let failed = |source| Error::Mount {
@@ -147,22 +151,18 @@ fn prepare_directory() -> Result<(), Error> {
         source,
     };
     fs::create_dir_all(path).map_err(failed)?;
-    let share = || {
-        mount(
-            None::<&str>,
-            path,
-            None::<&str>,
-            MsFlags::MS_SHARED | MsFlags::MS_REC,
-            None::<&str>,
-        )
-    };
-    match share() {
+    let lock = fs::File::open(path).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+    let share = || mount(None::<&str>, path, None::<&str>, flags, None::<&str>);
+    let shared = match share() {
         // Not a mount point yet: make it one.
-        Err(nix::Error::EINVAL) => bind(path, path, MsFlags::MS_BIND | MsFlags::MS_REC)
-            .and_then(|()| share())
-            .map_err(|errno| failed(errno.into())),
-        other => other.map_err(|errno| failed(errno.into())),
-    }
+        Err(nix::Error::EINVAL) => {
+            bind(path, path, MsFlags::MS_BIND | MsFlags::MS_REC).and_then(|()| share())
+        }
+        other => other,
+    };
+    shared.map_err(|errno| failed(errno.into()))
 }
 
 fn bind(source: &Path, target: &Path, flags: MsFlags) -> nix::Result<()> {
