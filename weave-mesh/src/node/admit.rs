@@ -128,49 +128,27 @@ impl Node {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        let features = introduced.features;
-        let name = features.name;
-        let address = link.remote.to_string();
+        let name = introduced.features.name;
+        let version = introduced.version;
+        let overlay = overlay_connection(link, &introduced, &common);
+        let has_overlay = !common.names().is_empty();
+        link.phase = Phase::Running(Box::new(Session::new(introduced, common)));
         let gossiped = peer::Link {
-            address,
+            address: link.remote.to_string(),
             outbound: link.is_outbound(),
             established: false,
         };
-        let overlay = OverlayConnection {
-            id,
-            remote: name,
-            remote_short_id: features.short_id,
-            local: link.local,
-            peer: link.remote,
-            outbound: link.is_outbound(),
-            connection_uid: introduced.connection_uid,
-            overlays: common.names().to_vec(),
-            encrypted: false,
-            compatibility: common.is_compatibility(),
-        };
-        let has_overlay = !common.names().is_empty();
-        let dial = link.dial;
-        link.phase = Phase::Running(Box::new(Session {
-            name,
-            nickname: features.nickname,
-            uid: features.uid,
-            connection_uid: introduced.connection_uid,
-            common,
-            frames: introduced.frames,
-            is_established: false,
-            overlay: None,
-        }));
-        let remote = link.remote_end();
+        let (dial, remote) = (link.dial, link.remote_end());
         self.topology.add_connection(name, gossiped);
         self.registered.insert(name, id);
         self.routing.neighbours_changed();
         self.timers.set(Timer::Read(id), now + READ_TIMEOUT);
         self.timers.set(Timer::Heartbeat(id), now + HEARTBEAT);
+        self.timers.set(Timer::Targets, now);
         if let Some(dial) = dial {
             self.connector.handle_added(dial);
         }
         if let Some(remote) = remote {
-            let version = introduced.version;
             self.notice(Notice::Ready {
                 remote: remote.clone(),
                 version,
@@ -182,7 +160,6 @@ impl Node {
         }
         self.announce.insert(name);
         self.announce_later(now);
-        self.timers.set(Timer::Targets, now);
         self.overlay_event(OverlayEvent::Confirmed(overlay));
         if !has_overlay {
             self.handle_established(now, id);
@@ -190,6 +167,10 @@ impl Node {
     }
 
     /// Ends a connection and forgets it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the reason ends here, with the connection"
+    )]
     pub(super) fn end(&mut self, now: Duration, id: ConnectionId, reason: Reason) {
         let Some(link) = self.links.remove(&id) else {
             return;
@@ -285,5 +266,21 @@ impl Node {
         self.timers
             .set_earliest(Timer::Announce, now + ANNOUNCE_DELAY);
         self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
+    }
+}
+
+/// A connection as the data plane is told of it.
+fn overlay_connection(link: &Link, introduced: &Introduced, common: &Common) -> OverlayConnection {
+    OverlayConnection {
+        id: link.id,
+        remote: introduced.features.name,
+        remote_short_id: introduced.features.short_id,
+        local: link.local,
+        peer: link.remote,
+        outbound: link.is_outbound(),
+        connection_uid: introduced.connection_uid,
+        overlays: common.names().to_vec(),
+        encrypted: false,
+        compatibility: common.is_compatibility(),
     }
 }

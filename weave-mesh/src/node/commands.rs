@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConnectionId, MAX_CANDIDATES, Node, Notice, Reason, Timer, Transmit};
+use super::{ConnectionId, MAX_CANDIDATES, Node, Notice, Reason, Transmit};
 use crate::connector::Surroundings;
 use crate::gossip::outbox::Item;
 use crate::peer::PeerName;
@@ -37,15 +37,16 @@ impl Node {
     /// Adds direct peers, given as `host[:port]`, and makes them due; `replace` forgets the others
     /// first. Returns one text for each entry that cannot be used.
     pub fn connect(&mut self, now: Duration, peers: Vec<String>, replace: bool) -> Vec<String> {
-        self.timers.set(Timer::Targets, now);
         let errors = self.connector.connect(now, peers, replace);
+        self.evaluate_targets(now);
+        self.dial_targets(now);
         errors.iter().map(ToString::to_string).collect()
     }
 
     /// Removes direct peers, named exactly as they were given.
     pub fn forget(&mut self, now: Duration, peers: &[String]) {
         self.connector.forget(peers);
-        self.timers.set(Timer::Targets, now);
+        self.evaluate_targets(now);
     }
 
     /// Sends the state of a channel along the tree that starts here. Does nothing if the channel
@@ -172,7 +173,8 @@ impl Node {
                 if !link.outbound {
                     address.set_port(self.config.listen.port());
                 }
-                if address.port() == 0 || address.ip().is_unspecified() {
+                let is_ours = address == self.config.listen;
+                if is_ours || address.port() == 0 || address.ip().is_unspecified() {
                     continue;
                 }
                 candidates.insert(address, *name);

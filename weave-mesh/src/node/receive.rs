@@ -18,7 +18,6 @@ use crate::gossip::outbox::Item;
 use crate::peer::PeerName;
 use crate::topology::Merged;
 use crate::wire::message::Message;
-use crate::wire::update;
 
 impl Node {
     /// Takes in bytes of a connection, in whatever pieces they arrive.
@@ -217,8 +216,7 @@ impl Node {
 
     /// Merges a topology update and schedules what follows from it.
     fn merge(&mut self, now: Duration, payload: &[u8]) -> Result<Merged, Reason> {
-        let records = update::decode(payload)?;
-        let merged = self.topology.merge(records);
+        let merged = self.topology.merge_update(payload)?;
         if merged.local_changed {
             self.announce_later(now);
         }

@@ -206,6 +206,8 @@ pub struct Counters {
     pub control_malformed: u64,
     /// Overlay control messages of ours that would harm the remote or are for nobody.
     pub control_refused: u64,
+    /// Overlay control messages that the data plane was too slow to take.
+    pub control_dropped: u64,
     /// Protocol tags this version does not know.
     pub unknown_tag: u64,
     /// Inbound connections refused because too many are being introduced.

@@ -10,28 +10,33 @@ use std::sync::Arc;
 use super::RouteTable;
 use crate::peer::PeerName;
 use crate::topology::Topology;
-use crate::topology::routes::{self, Graph, Relation};
+use crate::topology::routes::{Graph, Relation};
 
 #[derive(Debug)]
 pub(super) struct Routing {
-    /// Next hop of every peer over all connections.
-    all: Option<BTreeMap<PeerName, PeerName>>,
-    /// Next hop of every peer over connections both ends have established.
-    established: Option<BTreeMap<PeerName, PeerName>>,
-    /// Our next hops for broadcasts of gossip, by source.
-    hops: BTreeMap<PeerName, BTreeSet<PeerName>>,
+    all: Relations,
+    established: Relations,
     /// The graph changed elsewhere since these were computed.
     is_behind: bool,
     table: Arc<RouteTable>,
     is_table_stale: bool,
 }
 
+/// What is derived from the graph under one relation, as far as it was asked for.
+#[derive(Debug, Default)]
+struct Relations {
+    graph: Option<Graph>,
+    /// Next hop of every peer.
+    unicast: Option<BTreeMap<PeerName, PeerName>>,
+    /// Our next hops for broadcasts, by source.
+    hops: BTreeMap<PeerName, BTreeSet<PeerName>>,
+}
+
 impl Routing {
     pub(super) fn new(us: PeerName) -> Self {
         Self {
-            all: None,
-            established: None,
-            hops: BTreeMap::new(),
+            all: Relations::default(),
+            established: Relations::default(),
             is_behind: false,
             table: Arc::new(RouteTable::empty(us)),
             is_table_stale: true,
@@ -40,9 +45,8 @@ impl Routing {
 
     /// Our own connections changed: next hops are wrong from now on.
     pub(super) fn neighbours_changed(&mut self) {
-        self.all = None;
-        self.established = None;
-        self.hops.clear();
+        self.all = Relations::default();
+        self.established = Relations::default();
         self.is_behind = false;
     }
 
@@ -68,21 +72,27 @@ impl Routing {
 
     /// Next hops over all connections.
     pub(super) fn all(&mut self, topology: &Topology) -> &BTreeMap<PeerName, PeerName> {
-        self.all
-            .get_or_insert_with(|| routes::unicast(topology, Relation::All))
+        self.all.unicast(topology, Relation::All)
     }
 
     /// Our next hops for broadcasts of gossip from `source`.
     pub(super) fn hops(&mut self, topology: &Topology, source: PeerName) -> &BTreeSet<PeerName> {
-        self.hops
-            .entry(source)
-            .or_insert_with(|| routes::broadcast_hops(topology, Relation::All, source))
+        self.all.hops(topology, Relation::All, source)
     }
 
     /// Next hops over established connections.
     pub(super) fn established(&mut self, topology: &Topology) -> &BTreeMap<PeerName, PeerName> {
+        self.established.unicast(topology, Relation::Established)
+    }
+
+    /// Our next hops for broadcasts of data from `source`.
+    pub(super) fn data_hops(
+        &mut self,
+        topology: &Topology,
+        source: PeerName,
+    ) -> &BTreeSet<PeerName> {
         self.established
-            .get_or_insert_with(|| routes::unicast(topology, Relation::Established))
+            .hops(topology, Relation::Established, source)
     }
 
     /// True if data packets have a way to `name`.
@@ -115,7 +125,6 @@ impl Routing {
             unicast,
             ..RouteTable::empty(us)
         };
-        let graph = Graph::new(topology, Relation::Established);
         for record in topology.records() {
             let name = record.name;
             table.known.insert(name);
@@ -127,10 +136,39 @@ impl Routing {
             }
             // Broadcasts of a peer we have no data route to cannot reach us.
             if name == us || table.unicast.contains_key(&name) {
-                let hops = graph.broadcast_hops(us, name);
-                table.broadcast.insert(name, hops.into_iter().collect());
+                let hops = self.data_hops(topology, name);
+                table.broadcast.insert(name, hops.iter().copied().collect());
             }
         }
         table
+    }
+}
+
+impl Relations {
+    fn unicast(
+        &mut self,
+        topology: &Topology,
+        relation: Relation,
+    ) -> &BTreeMap<PeerName, PeerName> {
+        let graph = self
+            .graph
+            .get_or_insert_with(|| Graph::new(topology, relation));
+        self.unicast
+            .get_or_insert_with(|| graph.unicast(topology.local().name))
+    }
+
+    fn hops(
+        &mut self,
+        topology: &Topology,
+        relation: Relation,
+        source: PeerName,
+    ) -> &BTreeSet<PeerName> {
+        let graph = self
+            .graph
+            .get_or_insert_with(|| Graph::new(topology, relation));
+        let us = topology.local().name;
+        self.hops
+            .entry(source)
+            .or_insert_with(|| graph.broadcast_hops(us, source))
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 
 use super::{ConnectionId, DialId, Remote};
-use crate::connection::Handshake;
+use crate::connection::{Handshake, Introduced};
 use crate::gossip::outbox::Outbox;
 use crate::overlay::Common;
 use crate::peer::{PeerName, Uid};
@@ -48,6 +48,21 @@ pub(super) struct Session {
     pub(super) is_established: bool,
     /// The overlay in use and what it tells about itself.
     pub(super) overlay: Option<(String, BTreeMap<String, String>)>,
+}
+
+impl Session {
+    pub(super) fn new(introduced: Introduced, common: Common) -> Self {
+        Self {
+            name: introduced.features.name,
+            nickname: introduced.features.nickname,
+            uid: introduced.features.uid,
+            connection_uid: introduced.connection_uid,
+            common,
+            frames: introduced.frames,
+            is_established: false,
+            overlay: None,
+        }
+    }
 }
 
 impl Link {

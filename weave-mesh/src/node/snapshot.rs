@@ -6,7 +6,6 @@ use super::session::{Link, Session};
 use super::{ConnectionReport, ConnectionState, LinkReport, Node, PeerReport, Report, VERSIONS};
 use crate::connector::TargetReport;
 use crate::peer::{PeerName, PeerRecord};
-use crate::topology::routes::{self, Relation};
 
 impl Node {
     /// The state of this peer, its connections and what it knows of others.
@@ -18,7 +17,12 @@ impl Node {
             .records()
             .map(|record| self.peer(record))
             .collect();
-        let hops = routes::broadcast_hops(&self.topology, Relation::Established, us);
+        let hops = self
+            .routing
+            .data_hops(&self.topology, us)
+            .iter()
+            .copied()
+            .collect();
         let mut unicast_routes = vec![(us, PeerName::UNKNOWN)];
         let table = self.routing.established(&self.topology);
         unicast_routes.extend(
@@ -38,7 +42,7 @@ impl Node {
             port: self.config.listen.port(),
             peers,
             unicast_routes,
-            broadcast_routes: vec![(us, hops.into_iter().collect())],
+            broadcast_routes: vec![(us, hops)],
             connections: self.connections(now),
             termination_count: self.termination_count,
             targets: self.connector.direct_peers().map(str::to_owned).collect(),

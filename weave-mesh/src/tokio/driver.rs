@@ -30,6 +30,7 @@ pub(super) struct Driver {
     events: mpsc::Sender<OverlayEvent>,
     /// Events that did not fit into the receiver's queue.
     backlog: VecDeque<OverlayEvent>,
+    control_dropped: u64,
     routes: watch::Sender<Arc<RouteTable>>,
     streams: HashMap<ConnectionId, Stream>,
     tasks: JoinSet<()>,
@@ -60,6 +61,7 @@ impl Driver {
             reports,
             events,
             backlog: VecDeque::new(),
+            control_dropped: 0,
             routes,
             streams: HashMap::new(),
             tasks: JoinSet::new(),
@@ -227,7 +229,9 @@ impl Driver {
             Command::SendControl { id, body } => node.send_control(now, id, &body),
             Command::OverlayFailed { id, reason } => node.handle_overlay_failed(now, id, reason),
             Command::Report { reply } => {
-                let _ = reply.send(node.report(now));
+                let mut report = node.report(now);
+                report.counters.control_dropped = self.control_dropped;
+                let _ = reply.send(report);
             }
             Command::Shutdown { reply } => drop(reply),
         }
@@ -286,7 +290,7 @@ impl Driver {
             return;
         }
         if is_control && self.backlog.len() >= MAX_BACKLOG {
-            debug!("the data plane is too slow: a control message is dropped");
+            self.control_dropped += 1;
             return;
         }
         self.backlog.push_back(event);

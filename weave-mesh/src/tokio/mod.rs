@@ -1,4 +1,4 @@
-//! The mesh on real sockets: tasks around a [`Node`](crate::node::Node).
+//! The mesh on real sockets: tasks around a [`Node`].
 //!
 //! ```text
 //!  Mesh (handle) ──commands──▶ driver ◀──inputs── accept loop, dials, one reader and one writer

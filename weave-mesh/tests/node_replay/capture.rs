@@ -21,7 +21,10 @@ use crate::unhex;
 
 /// Takes the payloads of the address allocator, whose meaning the mesh does not know.
 #[derive(Clone, Default)]
-struct Opaque(Arc<Mutex<Vec<(&'static str, Vec<u8>)>>>);
+struct Opaque(Arc<Mutex<Vec<Payload>>>);
+
+/// The kind of message, as the recording names it, and what it carried.
+type Payload = (&'static str, Vec<u8>);
 
 impl Opaque {
     fn note(&self, kind: &'static str, payload: &[u8]) {

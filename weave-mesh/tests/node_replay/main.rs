@@ -1,7 +1,10 @@
 //! Recorded bytes of real routers against the engine.
 
+#![expect(clippy::unwrap_used, reason = "a failed expectation fails the test")]
+
 mod capture;
 mod handshake;
+mod mutations;
 
 /// Bytes of lower-case hex.
 fn unhex(text: &str) -> Vec<u8> {

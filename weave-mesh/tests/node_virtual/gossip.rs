@@ -6,12 +6,12 @@ use crate::net::{MS, Net, S, Words, config, name};
 fn line(length: usize, without: &[usize]) -> (Net, Vec<Words>) {
     let mut net = Net::new(5 * MS);
     let words: Vec<_> = (0..=length).map(|_| Words::default()).collect();
-    for n in 1..=length {
+    for (n, channel) in words.iter().enumerate().skip(1) {
         let peers: &[usize] = if n == 1 { &[] } else { &[n - 1] };
         let channels = if without.contains(&n) {
             vec![]
         } else {
-            vec![("words", words[n].clone())]
+            vec![("words", channel.clone())]
         };
         net.start(n, config(n, peers).discovery(false), channels);
     }
@@ -57,12 +57,9 @@ fn periodic_gossip_heals_what_was_never_announced() {
 fn a_broadcast_reaches_everybody_once() {
     let mut net = Net::new(5 * MS);
     let words: Vec<_> = (0..=5).map(|_| Words::default()).collect();
-    for n in 1..=5 {
-        net.start(
-            n,
-            config(n, if n == 1 { &[] } else { &[1] }),
-            vec![("words", words[n].clone())],
-        );
+    for (n, channel) in words.iter().enumerate().skip(1) {
+        let peers: &[usize] = if n == 1 { &[] } else { &[1] };
+        net.start(n, config(n, peers), vec![("words", channel.clone())]);
     }
     net.run_until(10 * S, |net| net.is_full_mesh(&[1, 2, 3, 4, 5]));
     net.run(5 * S);

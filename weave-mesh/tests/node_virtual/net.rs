@@ -238,7 +238,7 @@ impl Net {
     }
 
     pub(crate) fn report(&mut self, n: usize) -> Report {
-        self.with(n, |node, now| node.report(now))
+        self.with(n, Node::report)
     }
 
     /// Names of the peers a host is connected to, in order.
@@ -348,7 +348,7 @@ impl Net {
     fn drain(&mut self) {
         let running: Vec<usize> = self.hosts.keys().copied().collect();
         for n in running {
-            while let Some(transmit) = self.with(n, |node, now| node.poll_transmit(now)) {
+            while let Some(transmit) = self.with(n, Node::poll_transmit) {
                 self.transmit(n, transmit);
             }
             let host = self.hosts.get_mut(&n).unwrap();

@@ -7,9 +7,9 @@ use crate::net::{MS, Net, S, Words, config, name};
 fn mesh(hosts: usize) -> (Net, Vec<Words>) {
     let mut net = Net::new(5 * MS);
     let words: Vec<_> = (0..=hosts).map(|_| Words::default()).collect();
-    for n in 1..=hosts {
+    for (n, channel) in words.iter().enumerate().skip(1) {
         let peers: &[usize] = if n == 1 { &[] } else { &[1] };
-        net.start(n, config(n, peers), vec![("words", words[n].clone())]);
+        net.start(n, config(n, peers), vec![("words", channel.clone())]);
     }
     let all: Vec<_> = (1..=hosts).collect();
     net.run_until(15 * S, |net| net.is_full_mesh(&all));
@@ -154,7 +154,7 @@ fn an_overlay_that_fails_ends_its_connection() {
     let reason = "no working forwarders to 0a:00:00:00:00:02(host2)";
 
     net.with(1, |node, now| {
-        node.handle_overlay_failed(now, id, reason.to_owned())
+        node.handle_overlay_failed(now, id, reason.to_owned());
     });
     net.run(10 * MS);
 
