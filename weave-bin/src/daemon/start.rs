@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use weave_ipam::Allocator;
+use weave_ipam::{AddressRange, Allocator};
 use weave_mesh::gossip::Channel;
 use weave_mesh::peer::PeerName;
 use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
@@ -311,7 +311,7 @@ impl Prepared {
         };
         info!("[allocator {}] Initialising {how}", self.name);
         let allocator = Allocator::new(config, self.state.ipam.clone())?;
-        let channel = weave_ipam::mesh::channel(*range);
+        let channel = weave_ipam::mesh::channel(AddressRange::of(*range).family);
         let default_subnet = default_subnet.unwrap_or(*range);
         Ok(Some(Allocating {
             allocator,

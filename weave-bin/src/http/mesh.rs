@@ -11,6 +11,7 @@ use weave_ipam::address::parse_cidr;
 use super::answer::{self, Refusal};
 use super::arguments::Arguments;
 use super::server::Control;
+use crate::daemon::peers;
 
 /// The paths.
 pub(super) fn routes(control: Control) -> Router {
@@ -23,7 +24,8 @@ pub(super) fn routes(control: Control) -> Router {
 
 async fn connect(State(control): State<Control>, arguments: Arguments) -> Response {
     let replace = arguments.is_true("replace");
-    let errors = control.mesh.connect(arguments.all("peer"), replace).await;
+    let (found, mut errors) = peers::findable(arguments.all("peer")).await;
+    errors.extend(control.mesh.connect(found, replace).await);
     let saved = remember(&control).await;
     if !errors.is_empty() {
         return answer::error(StatusCode::BAD_REQUEST, &errors.join("\n"));
@@ -40,7 +42,7 @@ async fn forget(State(control): State<Control>, arguments: Arguments) -> Respons
 async fn remember(control: &Control) -> Response {
     let report = control.mesh.report().await;
     if let Some(ipam) = &control.ipam {
-        let others = crate::daemon::peers::others(&report.targets).await;
+        let others = peers::others(&report.targets).await;
         ipam.set_targets(others).await;
     }
     match control.keeper.save_peers(report.targets).await {

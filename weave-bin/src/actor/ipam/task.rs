@@ -100,6 +100,7 @@ impl Task {
         loop {
             let wake = self.wait().await;
             let now = self.now();
+            self.core.sweep();
             match wake {
                 Wake::Stop => break,
                 Wake::Command(command) => self.core.handle_command(now, command),
@@ -112,7 +113,6 @@ impl Task {
                 Wake::Abandoned | Wake::Time => {}
             }
             self.drain(now);
-            self.core.sweep();
             self.core.allocator.handle_timeout(now);
             self.settle().await;
         }
