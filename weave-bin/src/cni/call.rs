@@ -17,14 +17,20 @@ pub(super) enum Command {
 }
 
 impl Command {
-    const ALL: [Self; 6] =
-        [Self::Add, Self::Del, Self::Check, Self::Status, Self::Gc, Self::Version];
+    const ALL: [Self; 6] = [
+        Self::Add,
+        Self::Del,
+        Self::Check,
+        Self::Status,
+        Self::Gc,
+        Self::Version,
+    ];
 
     fn parse(text: &str) -> Result<Self, Error> {
-        let known = Self::ALL.into_iter().find(|command| command.as_str() == text);
-        known.ok_or_else(|| {
-            Error::new(Code::Environment, format!("unknown CNI_COMMAND: {text}"))
-        })
+        let known = Self::ALL
+            .into_iter()
+            .find(|command| command.as_str() == text);
+        known.ok_or_else(|| Error::new(Code::Environment, format!("unknown CNI_COMMAND: {text}")))
     }
 
     /// As it stands in `CNI_COMMAND`.
@@ -68,17 +74,19 @@ impl Call {
     ///
     /// # Errors
     /// [`Code::Environment`], naming the variables.
-    pub(super) fn parse(
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Self>, Error> {
+    pub(super) fn parse(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Error> {
         let value = |name: &str| variable(name).unwrap_or_default();
         let command = value("CNI_COMMAND");
         if command.is_empty() {
             return Ok(None);
         }
         let command = Command::parse(&command)?;
-        let missing: Vec<&str> =
-            command.required().iter().copied().filter(|name| value(name).is_empty()).collect();
+        let missing: Vec<&str> = command
+            .required()
+            .iter()
+            .copied()
+            .filter(|name| value(name).is_empty())
+            .collect();
         if !missing.is_empty() {
             let text = format!("required env variables [{}] missing", missing.join(","));
             return Err(Error::new(Code::Environment, text));
@@ -88,8 +96,15 @@ impl Call {
             container_id: value(CONTAINER_ID),
             netns: value(NETNS),
             ifname: value(IFNAME),
-            path: value("CNI_PATH").split(':').filter(|d| !d.is_empty()).map(str::to_owned).collect(),
-            any_netns: matches!(value("CNI_NETNS_OVERRIDE").as_str(), "1" | "true" | "True" | "TRUE"),
+            path: value("CNI_PATH")
+                .split(':')
+                .filter(|d| !d.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            any_netns: matches!(
+                value("CNI_NETNS_OVERRIDE").as_str(),
+                "1" | "true" | "True" | "TRUE"
+            ),
         };
         if matches!(command, Command::Add | Command::Del | Command::Check) {
             check_container_id(&call.container_id)?;
@@ -101,7 +116,9 @@ impl Call {
 
 fn check_container_id(id: &str) -> Result<(), Error> {
     let mut bytes = id.bytes();
-    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     if first && rest && id.len() <= MAX_ID {
         return Ok(());
@@ -115,7 +132,9 @@ fn check_container_id(id: &str) -> Result<(), Error> {
 
 fn check_ifname(name: &str) -> Result<(), Error> {
     let fits = !name.is_empty() && name.len() <= 15 && name != "." && name != "..";
-    let clean = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    let clean = name
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
     if fits && clean {
         return Ok(());
     }
@@ -136,10 +155,15 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Option<Call>, Error> {
-        let pairs: Vec<(String, String)> =
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let pairs: Vec<(String, String)> = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         Call::parse(|name| {
-            pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+            pairs
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
         })
     }
 
@@ -176,7 +200,16 @@ mod tests {
     #[test]
     fn an_id_that_would_change_the_url_is_refused() {
         let long = "a".repeat(256);
-        for id in ["../peer", "a/b", "a?b", "-a", ".a", "a b", "weave:expose", long.as_str()] {
+        for id in [
+            "../peer",
+            "a/b",
+            "a?b",
+            "-a",
+            ".a",
+            "a b",
+            "weave:expose",
+            long.as_str(),
+        ] {
             let error = parse(&[
                 ("CNI_COMMAND", "DEL"),
                 ("CNI_CONTAINERID", id),

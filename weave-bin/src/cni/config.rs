@@ -27,20 +27,28 @@ impl Network {
     /// [`Code::IncompatibleVersion`] for a version we do not speak.
     pub(super) fn parse(input: &[u8]) -> Result<Self, Error> {
         let object: Map<String, Value> = serde_json::from_slice(input).map_err(|error| {
-            Error::new(Code::Decode, format!("error unmarshall network config: {error}"))
+            Error::new(
+                Code::Decode,
+                format!("error unmarshall network config: {error}"),
+            )
         })?;
         let version = text(&object, "cniVersion")?.unwrap_or_default();
         if text(&object, "name")?.is_none() {
             return Err(Error::new(Code::Configuration, "missing network name"));
         }
-        Ok(Self { version: Version::parse(version)?, object })
+        Ok(Self {
+            version: Version::parse(version)?,
+            object,
+        })
     }
 
     /// The version named on standard input, as far as it can be made out, for error objects and
     /// the VERSION command.
     pub(super) fn version_hint(input: &[u8]) -> Version {
         let object: Option<Map<String, Value>> = serde_json::from_slice(input).ok();
-        let named = object.as_ref().and_then(|object| object.get("cniVersion")?.as_str());
+        let named = object
+            .as_ref()
+            .and_then(|object| object.get("cniVersion")?.as_str());
         named
             .and_then(|text| Version::parse(text).ok())
             .unwrap_or(Version::newest())
@@ -53,7 +61,11 @@ impl Network {
     pub(super) fn settings(&self) -> Result<Settings, Error> {
         let bridge = text(&self.object, "bridge")?.unwrap_or("weave");
         if bridge.len() > 15 || !bridge.bytes().all(|b| b.is_ascii_graphic() && b != b'/') {
-            return Err(wrong("bridge", "the name of a bridge", &Value::from(bridge)));
+            return Err(wrong(
+                "bridge",
+                "the name of a bridge",
+                &Value::from(bridge),
+            ));
         }
         let empty = Map::new();
         let ipam = match self.object.get("ipam") {
@@ -145,7 +157,10 @@ fn routes(ipam: &Map<String, Value>) -> Result<Option<Vec<Route>>, Error> {
         let Some(dst) = parsed::<IpNet>(route, "dst", "a destination such as 10.0.0.0/8")? else {
             return Err(wrong("ipam.routes", "a list of objects with \"dst\"", item));
         };
-        routes.push(Route { dst: dst.trunc(), gw: parsed(route, "gw", "an IP address")? });
+        routes.push(Route {
+            dst: dst.trunc(),
+            gw: parsed(route, "gw", "an IP address")?,
+        });
     }
     Ok(Some(routes))
 }
@@ -185,7 +200,10 @@ fn parsed<T: std::str::FromStr>(
     let Some(found) = text(object, key)? else {
         return Ok(None);
     };
-    found.parse().map(Some).map_err(|_| wrong(key, expected, &Value::from(found)))
+    found
+        .parse()
+        .map(Some)
+        .map_err(|_| wrong(key, expected, &Value::from(found)))
 }
 
 /// The text at `key`; absent, null and empty are the same.
@@ -202,7 +220,10 @@ fn wrong(key: &str, expected: &str, found: &Value) -> Error {
     if found.len() > 80 {
         found = found.chars().take(77).chain("...".chars()).collect();
     }
-    Error::new(Code::Configuration, format!("{key:?} must be {expected}, not {found}"))
+    Error::new(
+        Code::Configuration,
+        format!("{key:?} must be {expected}, not {found}"),
+    )
 }
 
 #[cfg(test)]
@@ -251,14 +272,38 @@ mod tests {
     #[test]
     fn nonsense_names_its_key() {
         let cases = [
-            (r#"{"name":"n","mtu":"big"}"#, r#""mtu" must be 0 or a number from 68 to 65535, not "big""#),
-            (r#"{"name":"n","mtu":-1}"#, r#""mtu" must be 0 or a number from 68 to 65535, not -1"#),
-            (r#"{"name":"n","hairpinMode":1}"#, r#""hairpinMode" must be true or false, not 1"#),
-            (r#"{"name":"n","bridge":"a/b"}"#, r#""bridge" must be the name of a bridge, not "a/b""#),
-            (r#"{"name":"n","ipam":7}"#, r#""ipam" must be an object, not 7"#),
-            (r#"{"name":"n","ipam":{"gateway":"x"}}"#, r#""gateway" must be an IP address, not "x""#),
-            (r#"{"name":"n","ipam":{"routes":[3]}}"#, r#""ipam.routes" must be a list of objects with "dst", not 3"#),
-            (r#"{"name":"n","ipam":{"subnet":"1.2.3.4"}}"#, r#""subnet" must be a subnet such as 10.32.1.0/24, not "1.2.3.4""#),
+            (
+                r#"{"name":"n","mtu":"big"}"#,
+                r#""mtu" must be 0 or a number from 68 to 65535, not "big""#,
+            ),
+            (
+                r#"{"name":"n","mtu":-1}"#,
+                r#""mtu" must be 0 or a number from 68 to 65535, not -1"#,
+            ),
+            (
+                r#"{"name":"n","hairpinMode":1}"#,
+                r#""hairpinMode" must be true or false, not 1"#,
+            ),
+            (
+                r#"{"name":"n","bridge":"a/b"}"#,
+                r#""bridge" must be the name of a bridge, not "a/b""#,
+            ),
+            (
+                r#"{"name":"n","ipam":7}"#,
+                r#""ipam" must be an object, not 7"#,
+            ),
+            (
+                r#"{"name":"n","ipam":{"gateway":"x"}}"#,
+                r#""gateway" must be an IP address, not "x""#,
+            ),
+            (
+                r#"{"name":"n","ipam":{"routes":[3]}}"#,
+                r#""ipam.routes" must be a list of objects with "dst", not 3"#,
+            ),
+            (
+                r#"{"name":"n","ipam":{"subnet":"1.2.3.4"}}"#,
+                r#""subnet" must be a subnet such as 10.32.1.0/24, not "1.2.3.4""#,
+            ),
         ];
         for (input, expected) in cases {
             let error = settings(input).unwrap_err();
@@ -272,8 +317,14 @@ mod tests {
     fn only_an_object_with_a_name_is_a_configuration() {
         assert_eq!(Network::parse(b"[]").unwrap_err().code(), Code::Decode);
         assert_eq!(Network::parse(b"").unwrap_err().code(), Code::Decode);
-        assert_eq!(Network::parse(b"\xff\xfe").unwrap_err().code(), Code::Decode);
-        assert_eq!(Network::parse(br#"{"name":""}"#).unwrap_err().code(), Code::Configuration);
+        assert_eq!(
+            Network::parse(b"\xff\xfe").unwrap_err().code(),
+            Code::Decode
+        );
+        assert_eq!(
+            Network::parse(br#"{"name":""}"#).unwrap_err().code(),
+            Code::Configuration
+        );
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub(super) enum Released {
 impl Daemon {
     /// A daemon whose every answer must come within `limit` from now, all together.
     pub(super) fn new(client: Client, limit: Duration) -> Self {
-        Self { client, deadline: Instant::now() + limit }
+        Self {
+            client,
+            deadline: Instant::now() + limit,
+        }
     }
 
     /// The same daemon with a deadline of its own, for undoing after the first one has passed.
@@ -45,7 +48,10 @@ impl Daemon {
         let path = ip_path(id, subnet);
         let answer = self.limited().get(&path).await;
         let body = self.body("Get", &path, answer)?;
-        Ok(body.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+        Ok(body
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect())
     }
 
     /// One address for `id`; the same again for the same id. Waits while there is no space.
@@ -54,7 +60,10 @@ impl Daemon {
         let answer = self.limited().post(&path).await;
         let body = self.body("Post", &path, answer)?;
         body.trim().parse().map_err(|_| {
-            let text = format!("weave daemon answered {:?} instead of an address", cut(&body));
+            let text = format!(
+                "weave daemon answered {:?} instead of an address",
+                cut(&body)
+            );
             Error::new(Code::TryAgain, text)
         })
     }
@@ -71,7 +80,9 @@ impl Daemon {
         let path = format!("/ip/{}", encode_component(id));
         let answer = self.limited().delete(&path).await;
         match &answer {
-            Ok(found) if found.status.as_u16() == 400 && found.body.contains("no addresses for") => {
+            Ok(found)
+                if found.status.as_u16() == 400 && found.body.contains("no addresses for") =>
+            {
                 Ok(Released::Nothing(found.body.trim().to_owned()))
             }
             _ => self.body("Delete", &path, answer).map(|_| Released::Freed),
@@ -102,17 +113,24 @@ impl Daemon {
         match answer {
             Ok(found) if found.is_success() => Ok(found.body),
             Ok(found) => {
-                let code =
-                    if found.status.is_server_error() { Code::TryAgain } else { Code::Refused };
-                Err(Error::new(code, format!("{}: {}", found.status, cut(&found.body))))
+                let code = if found.status.is_server_error() {
+                    Code::TryAgain
+                } else {
+                    Code::Refused
+                };
+                Err(Error::new(
+                    code,
+                    format!("{}: {}", found.status, cut(&found.body)),
+                ))
             }
             Err(client::Error::Unreachable { reason, .. }) => Err(Error::new(
                 Code::TryAgain,
                 format!("{asked}: dial tcp {address}: connect: {reason}"),
             )),
-            Err(client::Error::Request { reason, .. }) => {
-                Err(Error::new(Code::Configuration, format!("{asked}: {reason}")))
-            }
+            Err(client::Error::Request { reason, .. }) => Err(Error::new(
+                Code::Configuration,
+                format!("{asked}: {reason}"),
+            )),
             Err(other) => Err(Error::new(Code::TryAgain, format!("{asked}: {other}"))),
         }
     }

@@ -24,7 +24,11 @@ pub(super) async fn add(call: &Call, kind: &str, input: &[u8]) -> Result<Attachm
     let output = run(call, kind, "ADD", input, ADD_LIMIT).await?;
     let object: Map<String, Value> = serde_json::from_slice(&output)
         .map_err(|error| Error::new(Code::Decode, format!("IPAM plugin {kind:?}: {error}")))?;
-    Ok(Attachment { addresses: addresses(&object), routes: routes(&object), ..Attachment::default() })
+    Ok(Attachment {
+        addresses: addresses(&object),
+        routes: routes(&object),
+        ..Attachment::default()
+    })
 }
 
 /// DEL of the plugin called `kind`.
@@ -43,8 +47,12 @@ async fn run(
     limit: Duration,
 ) -> Result<Vec<u8>, Error> {
     let program = find(call, kind)?;
-    let broken =
-        |reason: String| Error::new(Code::Io, format!("IPAM plugin {}: {reason}", program.display()));
+    let broken = |reason: String| {
+        Error::new(
+            Code::Io,
+            format!("IPAM plugin {}: {reason}", program.display()),
+        )
+    };
     let mut child = Command::new(&program)
         .env("CNI_COMMAND", command)
         .env("CNI_CONTAINERID", &call.container_id)
@@ -72,7 +80,9 @@ async fn run(
     }
     let said: Option<Map<String, Value>> = serde_json::from_slice(&output.stdout).ok();
     let message = said.as_ref().and_then(|object| object.get("msg")?.as_str());
-    Err(broken(message.map_or_else(|| output.status.to_string(), str::to_owned)))
+    Err(broken(
+        message.map_or_else(|| output.status.to_string(), str::to_owned),
+    ))
 }
 
 fn find(call: &Call, kind: &str) -> Result<PathBuf, Error> {
@@ -85,12 +95,19 @@ fn find(call: &Call, kind: &str) -> Result<PathBuf, Error> {
         .find(|path| path.is_file());
     found.ok_or_else(|| {
         let path = call.path.join(" ");
-        Error::new(Code::Configuration, format!("failed to find plugin {kind:?} in path [{path}]"))
+        Error::new(
+            Code::Configuration,
+            format!("failed to find plugin {kind:?} in path [{path}]"),
+        )
     })
 }
 
 fn addresses(object: &Map<String, Value>) -> Vec<Address> {
-    let new = object.get("ips").and_then(Value::as_array).into_iter().flatten();
+    let new = object
+        .get("ips")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let old = ["ip4", "ip6"].into_iter().filter_map(|key| object.get(key));
     let parse = |entry: &Value, key: &str| {
         let address = entry.get(key)?.as_str()?.parse().ok()?;
@@ -103,7 +120,9 @@ fn addresses(object: &Map<String, Value>) -> Vec<Address> {
 }
 
 fn routes(object: &Map<String, Value>) -> Vec<Route> {
-    let old = ["ip4", "ip6"].into_iter().filter_map(|key| object.get(key)?.get("routes"));
+    let old = ["ip4", "ip6"]
+        .into_iter()
+        .filter_map(|key| object.get(key)?.get("routes"));
     let lists = object.get("routes").into_iter().chain(old);
     let entries = lists.filter_map(Value::as_array).flatten();
     entries

@@ -17,7 +17,11 @@ pub struct Error {
 impl Error {
     /// An error without details.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None }
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+        }
     }
 
     /// Adds what a runtime shows in the second place.
@@ -104,7 +108,9 @@ mod tests {
     fn an_error_carries_code_message_and_details() {
         let error = Error::new(Code::TryAgain, "daemon is down").with_details("refused");
 
-        let object = error.within("unable to allocate IP address").to_json("1.0.0");
+        let object = error
+            .within("unable to allocate IP address")
+            .to_json("1.0.0");
 
         assert_eq!(
             object,

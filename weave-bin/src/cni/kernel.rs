@@ -17,7 +17,10 @@ impl Edge for Kernel {
         Namespace::open(path).map_err(|error| match error {
             netns::Error::Open { source, .. } => {
                 let text = source.to_string().to_lowercase();
-                text.split(" (os error").next().unwrap_or_default().to_owned()
+                text.split(" (os error")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
             }
             other => other.to_string(),
         })
@@ -30,12 +33,17 @@ impl Edge for Kernel {
 
     async fn bridge(&self, name: &str) -> Result<Option<Bridge>, String> {
         let netlink = Netlink::open().map_err(|error| error.to_string())?;
-        let link = netlink.link_by_name(name).await.map_err(|error| error.to_string())?;
+        let link = netlink
+            .link_by_name(name)
+            .await
+            .map_err(|error| error.to_string())?;
         let Some(link) = link.filter(|link| link.is_kind("bridge")) else {
             return Ok(None);
         };
-        let addresses =
-            netlink.addresses(link.index).await.map_err(|error| error.to_string())?;
+        let addresses = netlink
+            .addresses(link.index)
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(Some(Bridge { addresses }))
     }
 
@@ -49,12 +57,26 @@ impl Edge for Kernel {
         request.routes = match wish.routes {
             None => Routes::Default,
             Some(list) => Routes::List(
-                list.iter().map(|route| attach::Route { dst: route.dst, via: route.gw }).collect(),
+                list.iter()
+                    .map(|route| attach::Route {
+                        dst: route.dst,
+                        via: route.gw,
+                    })
+                    .collect(),
             ),
         };
-        let done = attach::attach(&request).await.map_err(|error| chain(&error))?;
-        let end = |side: attach::Interface| End { name: side.name, mac: mac_text(side.mac) };
-        Ok(Attached { host: end(done.host), pod: end(done.pod), mtu: done.mtu })
+        let done = attach::attach(&request)
+            .await
+            .map_err(|error| chain(&error))?;
+        let end = |side: attach::Interface| End {
+            name: side.name,
+            mac: mac_text(side.mac),
+        };
+        Ok(Attached {
+            host: end(done.host),
+            pod: end(done.pod),
+            mtu: done.mtu,
+        })
     }
 
     async fn detach(
@@ -63,7 +85,9 @@ impl Edge for Kernel {
         netns: Option<Namespace>,
         ifname: &str,
     ) -> Result<bool, String> {
-        attach::detach(id, netns.as_ref(), ifname).await.map_err(|error| chain(&error))
+        attach::detach(id, netns.as_ref(), ifname)
+            .await
+            .map_err(|error| chain(&error))
     }
 }
 

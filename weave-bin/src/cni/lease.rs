@@ -47,16 +47,25 @@ impl Lease {
                 let text = format!("{context}: IPAM plugin {kind:?} returned no address");
                 return Err(Error::new(Code::Configuration, text));
             }
-            return Ok(Self { granted, origin: Origin::Delegate(kind.to_owned()) });
+            return Ok(Self {
+                granted,
+                origin: Origin::Delegate(kind.to_owned()),
+            });
         }
         let id = &scene.call.container_id;
         let found = from_daemon(&scene.daemon, id, ipam.subnet).await;
         let (address, created) = found.map_err(|error| error.within(context))?;
         let granted = Attachment {
-            addresses: vec![Address { address, gateway: None }],
+            addresses: vec![Address {
+                address,
+                gateway: None,
+            }],
             ..Attachment::default()
         };
-        Ok(Self { granted, origin: Origin::Daemon(created.then_some(address)) })
+        Ok(Self {
+            granted,
+            origin: Origin::Daemon(created.then_some(address)),
+        })
     }
 
     /// Gives back what this call took. The error is for the log: the runtime calls DEL anyway.
@@ -64,7 +73,11 @@ impl Lease {
         match self.origin {
             Origin::Daemon(None) => Ok(()),
             Origin::Daemon(Some(address)) => {
-                scene.daemon.again(UNDO_LIMIT).free(&scene.call.container_id, address).await
+                scene
+                    .daemon
+                    .again(UNDO_LIMIT)
+                    .free(&scene.call.container_id, address)
+                    .await
             }
             Origin::Delegate(kind) => delegate::del(scene.call, &kind, scene.input).await,
         }
@@ -72,7 +85,10 @@ impl Lease {
 
     /// The first gateway that came with the addresses.
     pub(super) fn gateway(&self) -> Option<IpAddr> {
-        self.granted.addresses.iter().find_map(|address| address.gateway)
+        self.granted
+            .addresses
+            .iter()
+            .find_map(|address| address.gateway)
     }
 }
 
@@ -85,13 +101,19 @@ async fn from_daemon(
     // Without an answer here nothing is known to be of this call, and nothing is given back.
     let before = daemon.owned(id, subnet).await.ok();
     match daemon.allocate(id, subnet).await {
-        Ok(address) => Ok((address, before.is_some_and(|before| !before.contains(&address)))),
+        Ok(address) => Ok((
+            address,
+            before.is_some_and(|before| !before.contains(&address)),
+        )),
         Err(error) => {
             if let (Code::TryAgain, Some(before)) = (error.code(), before) {
                 // A request that got no answer may have been granted all the same.
                 let daemon = daemon.again(UNDO_LIMIT);
                 let after = daemon.owned(id, subnet).await.unwrap_or_default();
-                for address in after.into_iter().filter(|address| !before.contains(address)) {
+                for address in after
+                    .into_iter()
+                    .filter(|address| !before.contains(address))
+                {
                     // The first error is the one to report; DEL frees what is left.
                     let _freed = daemon.free(id, address).await;
                 }

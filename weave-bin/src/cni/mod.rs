@@ -61,14 +61,23 @@ fn serve(plugin: Plugin, call: &Call) -> Reply {
         let error = Error::new(Code::Io, format!("cannot read the configuration: {error}"));
         return Reply::failure(Version::newest(), &error);
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let error = Error::new(Code::Io, format!("cannot start the runtime: {error}"));
             return Reply::failure(Network::version_hint(&input), &error);
         }
     };
-    runtime.block_on(answer(plugin, call, &input, &kernel::Kernel, Client::from_env()))
+    runtime.block_on(answer(
+        plugin,
+        call,
+        &input,
+        &kernel::Kernel,
+        Client::from_env(),
+    ))
 }
 
 /// Everything but the process around it: one call, one reply.
@@ -94,7 +103,14 @@ async fn answer<E: Edge>(
         Err(error) => return Reply::failure(hint, &error),
     };
     let daemon = Daemon::new(client, limit);
-    let mut scene = Scene { call, input, network: &network, daemon, edge, log: Vec::new() };
+    let mut scene = Scene {
+        call,
+        input,
+        network: &network,
+        daemon,
+        edge,
+        log: Vec::new(),
+    };
     let outcome = match (call.command, plugin) {
         (Command::Add, Plugin::Net) => net::add(&mut scene).await.map(Some),
         (Command::Add, Plugin::Ipam) => ipam::add(&scene).await.map(Some),
@@ -141,11 +157,19 @@ struct Reply {
 
 impl Reply {
     fn success(stdout: Option<Value>) -> Self {
-        Self { stdout, log: Vec::new(), failed: false }
+        Self {
+            stdout,
+            log: Vec::new(),
+            failed: false,
+        }
     }
 
     fn failure(version: Version, error: &Error) -> Self {
-        Self { stdout: Some(error.to_json(version.as_str())), log: Vec::new(), failed: true }
+        Self {
+            stdout: Some(error.to_json(version.as_str())),
+            log: Vec::new(),
+            failed: true,
+        }
     }
 
     /// For a person who starts a plugin by hand.
@@ -156,10 +180,17 @@ impl Reply {
         };
         let versions = Version::ALL.map(Version::as_str).join(", ");
         let log = vec![
-            format!("{name} is a CNI plugin of Weave {}", env!("CARGO_PKG_VERSION")),
+            format!(
+                "{name} is a CNI plugin of Weave {}",
+                env!("CARGO_PKG_VERSION")
+            ),
             format!("CNI protocol versions supported: {versions}"),
         ];
-        Self { stdout: None, log, failed: false }
+        Self {
+            stdout: None,
+            log,
+            failed: false,
+        }
     }
 
     fn print(&self) -> ExitCode {
@@ -182,7 +213,11 @@ impl Reply {
                 return ExitCode::FAILURE;
             }
         }
-        if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if self.failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 }
 

@@ -54,15 +54,20 @@ pub(super) async fn del<E: Edge>(scene: &mut Scene<'_, E>) -> Result<(), Error> 
     let settings = match scene.network.settings() {
         Ok(settings) => Some(settings),
         Err(error) => {
-            scene.log(format!("configuration not understood, releasing by id: {error}"));
+            scene.log(format!(
+                "configuration not understood, releasing by id: {error}"
+            ));
             None
         }
     };
     remove_interface(scene).await;
-    let released = match settings.as_ref().and_then(|settings| settings.ipam.delegate()) {
-        Some(kind) => {
-            delegate::del(scene.call, kind, scene.input).await.map(|()| Released::Freed)
-        }
+    let released = match settings
+        .as_ref()
+        .and_then(|settings| settings.ipam.delegate())
+    {
+        Some(kind) => delegate::del(scene.call, kind, scene.input)
+            .await
+            .map(|()| Released::Freed),
         None => scene.daemon.release(&scene.call.container_id).await,
     };
     match released {
@@ -74,7 +79,11 @@ pub(super) async fn del<E: Edge>(scene: &mut Scene<'_, E>) -> Result<(), Error> 
         Err(error) => {
             scene.log(format!("unable to release IP address: {error}"));
             // A configuration that ADD refuses never got an address: nothing is lost by success.
-            if settings.is_some() { Err(error) } else { Ok(()) }
+            if settings.is_some() {
+                Err(error)
+            } else {
+                Ok(())
+            }
         }
     }
 }
@@ -96,7 +105,10 @@ fn refuse_unsupported(settings: &Settings) -> Result<(), Error> {
 fn pod_namespace<E: Edge>(scene: &Scene<'_, E>) -> Result<E::Netns, Error> {
     let path = &scene.call.netns;
     let refused = |reason: String| {
-        Error::new(Code::Namespace, format!("error accessing namespace {path:?}: {reason}"))
+        Error::new(
+            Code::Namespace,
+            format!("error accessing namespace {path:?}: {reason}"),
+        )
     };
     let netns = scene.edge.open(path).map_err(refused)?;
     if !scene.call.any_netns && scene.edge.is_own(&netns).map_err(refused)? {
@@ -120,7 +132,9 @@ async fn connect<E: Edge>(
         None if !lease.granted.routes.is_empty() => Some(lease.granted.routes.clone()),
         configured => configured.clone(),
     };
-    let needed = routes.as_ref().is_none_or(|list| list.iter().any(|route| route.gw.is_none()));
+    let needed = routes
+        .as_ref()
+        .is_none_or(|list| list.iter().any(|route| route.gw.is_none()));
     let gateway = match settings.ipam.gateway.or(lease.gateway()) {
         None if needed => Some(bridge_address(scene, bridge, subnet).await?),
         known => known,
@@ -147,7 +161,12 @@ async fn connect<E: Edge>(
         address.gateway = address.gateway.or(same_family);
     }
     attachment.interfaces = vec![
-        Interface { name: attached.host.name, mac: attached.host.mac, mtu, sandbox: None },
+        Interface {
+            name: attached.host.name,
+            mac: attached.host.mac,
+            mtu,
+            sandbox: None,
+        },
         Interface {
             name: attached.pod.name,
             mac: attached.pod.mac,
@@ -155,9 +174,10 @@ async fn connect<E: Edge>(
             sandbox: Some(scene.call.netns.clone()),
         },
     ];
-    attachment.default_route = gateway
-        .filter(|_| routes.is_none())
-        .map(|gateway| Route { dst: default_of(gateway), gw: Some(gateway) });
+    attachment.default_route = gateway.filter(|_| routes.is_none()).map(|gateway| Route {
+        dst: default_of(gateway),
+        gw: Some(gateway),
+    });
     attachment.routes = routes.unwrap_or_default();
     attachment.dns.clone_from(&settings.dns);
     Ok(attachment)
@@ -169,16 +189,26 @@ async fn bridge_address<E: Edge>(
     bridge: &Bridge,
     subnet: IpNet,
 ) -> Result<IpAddr, Error> {
-    let mut usable =
-        bridge.addresses.iter().map(IpNet::addr).filter(|a| a.is_ipv4() == subnet.addr().is_ipv4());
+    let mut usable = bridge
+        .addresses
+        .iter()
+        .map(IpNet::addr)
+        .filter(|a| a.is_ipv4() == subnet.addr().is_ipv4());
     let inside = usable.clone().find(|address| subnet.contains(address));
     if let Some(address) = inside.or_else(|| usable.next()) {
         return Ok(address);
     }
     let context = "unable to allocate IP address for bridge";
-    let address =
-        scene.daemon.allocate(EXPOSE_ID, None).await.map_err(|error| error.within(context))?;
-    scene.daemon.expose(address).await.map_err(|error| error.within(context))?;
+    let address = scene
+        .daemon
+        .allocate(EXPOSE_ID, None)
+        .await
+        .map_err(|error| error.within(context))?;
+    scene
+        .daemon
+        .expose(address)
+        .await
+        .map_err(|error| error.within(context))?;
     Ok(address.addr())
 }
 
@@ -198,13 +228,20 @@ async fn remove_interface<E: Edge>(scene: &mut Scene<'_, E>) {
         }
     }
     let expected = netns.is_some();
-    match scene.edge.detach(&call.container_id, netns, &call.ifname).await {
+    match scene
+        .edge
+        .detach(&call.container_id, netns, &call.ifname)
+        .await
+    {
         Ok(false) if expected => trouble = Some("Link not found".to_owned()),
         Ok(_) => {}
         Err(reason) => trouble = Some(reason),
     }
     if let Some(reason) = trouble {
-        scene.log(format!("error removing interface {:?}: {reason}", call.ifname));
+        scene.log(format!(
+            "error removing interface {:?}: {reason}",
+            call.ifname
+        ));
     }
 }
 

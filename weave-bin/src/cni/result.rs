@@ -85,14 +85,25 @@ impl Attachment {
 
     fn interfaces_and_addresses(&self, version: Version, object: &mut Map<String, Value>) {
         if !self.interfaces.is_empty() {
-            let list = self.interfaces.iter().map(|i| interface(i, version)).collect();
+            let list = self
+                .interfaces
+                .iter()
+                .map(|i| interface(i, version))
+                .collect();
             object.insert("interfaces".to_owned(), Value::Array(list));
         }
-        let pod_side = self.interfaces.iter().position(|interface| interface.sandbox.is_some());
+        let pod_side = self
+            .interfaces
+            .iter()
+            .position(|interface| interface.sandbox.is_some());
         let ips = self.addresses.iter().map(|address| {
             let mut entry = Map::new();
             if version < Version::V100 {
-                let family = if address.address.addr().is_ipv4() { "4" } else { "6" };
+                let family = if address.address.addr().is_ipv4() {
+                    "4"
+                } else {
+                    "6"
+                };
                 entry.insert("version".to_owned(), json!(family));
             }
             if let Some(index) = pod_side {
@@ -105,8 +116,12 @@ impl Attachment {
             Value::Object(entry)
         });
         object.insert("ips".to_owned(), Value::Array(ips.collect()));
-        let routes: Vec<Value> =
-            self.routes.iter().chain(&self.default_route).map(route).collect();
+        let routes: Vec<Value> = self
+            .routes
+            .iter()
+            .chain(&self.default_route)
+            .map(route)
+            .collect();
         if !routes.is_empty() {
             object.insert("routes".to_owned(), Value::Array(routes));
         }
@@ -208,7 +223,10 @@ mod tests {
 
     #[test]
     fn an_address_plugin_lists_no_interface() {
-        let only_address = Attachment { interfaces: Vec::new(), ..attachment() };
+        let only_address = Attachment {
+            interfaces: Vec::new(),
+            ..attachment()
+        };
 
         let object = only_address.to_json(Version::V100);
 

@@ -21,8 +21,15 @@ pub(super) enum Version {
 
 impl Version {
     /// All of them, oldest first.
-    pub(super) const ALL: [Self; 7] =
-        [Self::V010, Self::V020, Self::V030, Self::V031, Self::V040, Self::V100, Self::V110];
+    pub(super) const ALL: [Self; 7] = [
+        Self::V010,
+        Self::V020,
+        Self::V030,
+        Self::V031,
+        Self::V040,
+        Self::V100,
+        Self::V110,
+    ];
 
     /// The version named by a configuration; a configuration that names none is of 0.1.0.
     ///
@@ -32,7 +39,9 @@ impl Version {
         if text.is_empty() {
             return Ok(Self::V010);
         }
-        let known = Self::ALL.into_iter().find(|version| version.as_str() == text);
+        let known = Self::ALL
+            .into_iter()
+            .find(|version| version.as_str() == text);
         known.ok_or_else(|| {
             let names: Vec<String> = Self::ALL.iter().map(|v| format!("\"{v}\"")).collect();
             Error::new(Code::IncompatibleVersion, "incompatible CNI versions").with_details(

@@ -9,11 +9,16 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
+use super::bench;
 use super::plan::{Choice, DEFAULT_RANGE, Topology};
 
 /// Hosts as network namespaces of this machine, with real daemons, pods and packets.
 #[derive(Debug, Parser)]
-#[command(name = "weave lab", bin_name = "weave lab", disable_version_flag = true)]
+#[command(
+    name = "weave lab",
+    bin_name = "weave lab",
+    disable_version_flag = true
+)]
 pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -47,6 +52,8 @@ pub(crate) enum Command {
     DelPod(OnePod),
     /// Send echo requests between two places at a steady rate and count what is lost.
     Ping(Ping),
+    /// Measure the overlay against the kernel's own means.
+    Bench(bench::Arguments),
     /// Enter a namespace and become a command.
     #[command(hide = true)]
     Launch(Launch),
@@ -158,7 +165,12 @@ pub(crate) struct Exec {
     #[arg(value_name = "HOST[/POD]")]
     pub(crate) target: Target,
     /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -226,7 +238,12 @@ pub(crate) struct Launch {
     #[arg(long)]
     pub(crate) die_with_parent: bool,
     /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -248,7 +265,11 @@ impl FromStr for Target {
             Some((host, pod)) => (host, Some(pod.parse().map_err(wrong)?)),
             None => (text, None),
         };
-        let host = host.strip_prefix("host-").unwrap_or(host).parse().map_err(wrong)?;
+        let host = host
+            .strip_prefix("host-")
+            .unwrap_or(host)
+            .parse()
+            .map_err(wrong)?;
         Ok(Self { host, pod })
     }
 }
@@ -271,11 +292,17 @@ pub(crate) struct TargetError(String);
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let mut parts = Vec::new();
-    for line in text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:")) {
+    for line in text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"))
+    {
         if line.starts_with("For more information") {
             break;
         }
-        let line = line.trim_start_matches("error: ").trim_start_matches("tip: ");
+        let line = line
+            .trim_start_matches("error: ")
+            .trim_start_matches("tip: ");
         if !line.is_empty() {
             parts.push(line.to_owned());
         }
@@ -311,14 +338,26 @@ mod tests {
             panic!("another command");
         };
 
-        assert_eq!(exec.target, Target { host: 2, pod: Some(1) });
+        assert_eq!(
+            exec.target,
+            Target {
+                host: 2,
+                pod: Some(1)
+            }
+        );
         assert_eq!(exec.command, ["ls", "-l", "--all"]);
     }
 
     #[test]
     fn targets_are_hosts_and_pods() {
         assert_eq!("3".parse(), Ok(Target { host: 3, pod: None }));
-        assert_eq!("host-3/2".parse(), Ok(Target { host: 3, pod: Some(2) }));
+        assert_eq!(
+            "host-3/2".parse(),
+            Ok(Target {
+                host: 3,
+                pod: Some(2)
+            })
+        );
         for nonsense in ["", "/", "a", "1/", "1/b", "-1", "1/2/3"] {
             assert!(nonsense.parse::<Target>().is_err(), "{nonsense:?}");
         }
@@ -328,13 +367,23 @@ mod tests {
     fn a_wrong_flag_names_the_nearest_in_one_line() {
         let line = one_line(&parse("run --host 3").unwrap_err());
 
-        assert_eq!(line, "unexpected argument '--host' found; a similar argument exists: '--hosts'");
+        assert_eq!(
+            line,
+            "unexpected argument '--host' found; a similar argument exists: '--hosts'"
+        );
     }
 
     #[test]
     fn wrong_values_are_one_line_too() {
-        for words in ["run --hosts x", "run --topology ring", "run --ipalloc-range 10.0.0.0/33",
-                      "exec 1", "cut", "ping 1 2/x", "fly"] {
+        for words in [
+            "run --hosts x",
+            "run --topology ring",
+            "run --ipalloc-range 10.0.0.0/33",
+            "exec 1",
+            "cut",
+            "ping 1 2/x",
+            "fly",
+        ] {
             let line = one_line(&parse(words).unwrap_err());
 
             assert!(!line.is_empty() && !line.contains('\n'), "{line:?}");

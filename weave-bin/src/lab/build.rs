@@ -37,15 +37,25 @@ pub(crate) async fn build(
     progress.step(&format!("starting {hosts} daemons"));
     for number in 1..=hosts {
         // Nobody waits for the children: the lab knows them by their numbers.
-        drop(process::start_daemon(state, record, number, die_with_parent)?);
+        drop(process::start_daemon(
+            state,
+            record,
+            number,
+            die_with_parent,
+        )?);
     }
     progress.step("waiting for the daemons to be one network");
     daemons::wait_ready(state, record, progress).await?;
     let wanted = record.plan.pods_per_host;
-    progress.step(&format!("attaching {} pods through the CNI plugin", wanted * hosts));
+    progress.step(&format!(
+        "attaching {} pods through the CNI plugin",
+        wanted * hosts
+    ));
     for pod in 1..=wanted {
         for host in 1..=hosts {
-            progress.update(&format!("attaching pod {pod} of {wanted} on host {host} of {hosts}"));
+            progress.update(&format!(
+                "attaching pod {pod} of {wanted} on host {host} of {hosts}"
+            ));
             pods::add(state, record, host).await?;
         }
     }
@@ -63,8 +73,14 @@ fn make_files(state: &StateDir, record: &Record) -> Result<(), Error> {
     let bpf = state.bpf();
     make_dir(&bpf)?;
     // One file system for the lab alone: unmounting it lets go of every pinned program and map.
-    mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), None::<&str>)
-        .map_err(|error| Error::kernel(format!("mount bpf at {}", bpf.display()), error))?;
+    mount(
+        Some("bpf"),
+        &bpf,
+        Some("bpf"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .map_err(|error| Error::kernel(format!("mount bpf at {}", bpf.display()), error))?;
     for host in &record.plan.hosts {
         let etc = state.host(host.number).join("root/etc");
         make_dir(&etc)?;

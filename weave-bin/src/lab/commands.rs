@@ -23,7 +23,7 @@ use super::progress::Progress;
 use super::record::{Phase, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
-use super::{build, ping, pods, teardown, underlay};
+use super::{bench, build, ping, pods, teardown, underlay};
 
 /// Does what `command` says.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
@@ -46,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::Start(host) => start_daemon(&host),
             Command::AddPod(host) => add_pod(&host).await,
             Command::DelPod(pod) => del_pod(&pod).await,
+            Command::Bench(bench) => bench::run(&bench).await,
             Command::Ping(ping) => ping_steadily(&ping).await,
             Command::Exec(_) | Command::Launch(_) => Ok(ExitCode::FAILURE),
         }
@@ -146,10 +147,17 @@ fn prepare(shape: &Shape, progress: &Progress) -> Result<(StateDir, Record), Err
 }
 
 /// Removes what a killed command left. A lab that was left on purpose stays.
-fn clear_remains(state: &StateDir, progress: &Progress) -> Result<(), Error> {
-    if let Ok(Some(Record { phase: Phase::Up, .. })) = state.load() {
+pub(crate) fn clear_remains(state: &StateDir, progress: &Progress) -> Result<(), Error> {
+    if let Ok(Some(Record {
+        phase: Phase::Up, ..
+    })) = state.load()
+    {
         let name = state.name().to_owned();
-        let suffix = if name == "weave-lab" { String::new() } else { format!(" --name {name}") };
+        let suffix = if name == "weave-lab" {
+            String::new()
+        } else {
+            format!(" --name {name}")
+        };
         return Err(Error::IsUp { name, suffix });
     }
     if teardown::remove(state)? {
@@ -166,14 +174,27 @@ fn show(survey: Survey, begun: Instant, report: &Report, progress: &Progress) ->
     if report.json {
         println!("{}", outcome.to_json());
     } else {
-        println!("{}\n{}\n{}", survey.matrix, survey.ring, summary::draw(&outcome).trim_end());
+        println!(
+            "{}\n{}\n{}",
+            survey.matrix,
+            survey.ring,
+            summary::draw(&outcome).trim_end()
+        );
     }
-    if outcome.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if outcome.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn usage(state: &StateDir) -> String {
     let name = state.name();
-    let flags = if name == "weave-lab" { String::new() } else { format!(" --name {name}") };
+    let flags = if name == "weave-lab" {
+        String::new()
+    } else {
+        format!(" --name {name}")
+    };
     format!(
         "the lab {name:?} is up, its files are in {}\n\
          \x20 weave lab exec{flags} 1 -- weave status      a command in host 1\n\
@@ -185,7 +206,7 @@ fn usage(state: &StateDir) -> String {
 }
 
 /// The outcome of `work`, or `None` after a signal to end; `stop` is set then.
-async fn until_signal<T>(work: impl Future<Output = T>, stop: &AtomicBool) -> Option<T> {
+pub(crate) async fn until_signal<T>(work: impl Future<Output = T>, stop: &AtomicBool) -> Option<T> {
     tokio::select! {
         outcome = work => Some(outcome),
         () = end_signal() => {
@@ -196,17 +217,21 @@ async fn until_signal<T>(work: impl Future<Output = T>, stop: &AtomicBool) -> Op
 }
 
 async fn end_signal() {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let mut waiting = Vec::new();
-    for kind in kinds {
-        if let Ok(mut stream) = signal(kind) {
-            waiting.push(Box::pin(async move { stream.recv().await }));
+    tokio::select! {
+        () = one_signal(SignalKind::interrupt()) => {}
+        () = one_signal(SignalKind::terminate()) => {}
+        () = one_signal(SignalKind::hangup()) => {}
+    }
+}
+
+async fn one_signal(kind: SignalKind) {
+    if let Ok(mut stream) = signal(kind) {
+        if stream.recv().await.is_some() {
+            return;
         }
     }
-    if waiting.is_empty() {
-        std::future::pending::<()>().await;
-    }
-    futures_util::future::select_all(waiting).await;
+    // A signal that cannot be listened to keeps its usual effect.
+    std::future::pending().await
 }
 
 // ===== commands about a running lab =====
@@ -214,7 +239,10 @@ async fn end_signal() {
 fn become_command(exec: &Exec) -> Result<ExitCode, Error> {
     let record = StateDir::new(&exec.place).load_up()?;
     let namespace = underlay::open(record.namespace(exec.target)?)?;
-    eprintln!("weave lab exec: {}", process::become_command(&namespace, &exec.command));
+    eprintln!(
+        "weave lab exec: {}",
+        process::become_command(&namespace, &exec.command)
+    );
     Ok(ExitCode::from(127))
 }
 
@@ -242,9 +270,14 @@ fn kill_daemon(one: &OneHost) -> Result<ExitCode, Error> {
     let _lock = state.lock()?;
     state.load_up()?.require_host(one.host)?;
     let Some(process) = Process::written(&state.pid(one.host)) else {
-        return Err(Error::State(format!("the daemon of host {} does not run", one.host)));
+        return Err(Error::State(format!(
+            "the daemon of host {} does not run",
+            one.host
+        )));
     };
-    process.kill().map_err(|error| Error::kernel("kill the daemon", error))?;
+    process
+        .kill()
+        .map_err(|error| Error::kernel("kill the daemon", error))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -254,7 +287,10 @@ fn start_daemon(one: &OneHost) -> Result<ExitCode, Error> {
     let record = state.load_up()?;
     record.require_host(one.host)?;
     if Process::written(&state.pid(one.host)).is_some() {
-        return Err(Error::State(format!("the daemon of host {} runs", one.host)));
+        return Err(Error::State(format!(
+            "the daemon of host {} runs",
+            one.host
+        )));
     }
     drop(process::start_daemon(&state, &record, one.host, false)?);
     Ok(ExitCode::SUCCESS)
@@ -278,7 +314,10 @@ async fn del_pod(one: &OnePod) -> Result<ExitCode, Error> {
     let _lock = state.lock()?;
     let mut record = state.load_up()?;
     let Some(pod) = one.target.pod else {
-        return Err(Error::State(format!("{} is a host; name a pod as 2/1", one.target)));
+        return Err(Error::State(format!(
+            "{} is a host; name a pod as 2/1",
+            one.target
+        )));
     };
     pods::remove(&state, &mut record, one.target.host, pod).await?;
     state.save(&record)?;
@@ -288,16 +327,18 @@ async fn del_pod(one: &OnePod) -> Result<ExitCode, Error> {
 async fn ping_steadily(args: &Ping) -> Result<ExitCode, Error> {
     let record = StateDir::new(&args.place).load_up()?;
     let namespace = underlay::open(record.namespace(args.from)?)?;
-    let (from, to) = (address(&record, args.from).await?, address(&record, args.to).await?);
+    let (from, to) = (
+        address(&record, args.from).await?,
+        address(&record, args.to).await?,
+    );
     let token = u64::from(std::process::id()) << 16 | u64::from(args.count & 0xffff);
     let socket = EchoSocket::open(&namespace, from, token)
         .map_err(|reason| Error::kernel("ping", reason))?;
     let stop = Arc::new(AtomicBool::new(false));
     let (flag, count) = (Arc::clone(&stop), args.count);
     let interval = Duration::from_millis(args.interval);
-    let mut work = tokio::task::spawn_blocking(move || {
-        ping::ping(&socket, to, count, interval, &flag)
-    });
+    let mut work =
+        tokio::task::spawn_blocking(move || ping::ping(&socket, to, count, interval, &flag));
     let tally = match until_signal(&mut work, &stop).await {
         Some(tally) => tally,
         // Stopped by hand: what was counted so far is still worth telling.
@@ -310,7 +351,11 @@ async fn ping_steadily(args: &Ping) -> Result<ExitCode, Error> {
     } else {
         println!("{} to {}: {}", args.from, args.to, tally.line());
     }
-    Ok(if tally.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if tally.lost == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The overlay address of a pod or of a host's bridge.
@@ -321,9 +366,11 @@ async fn address(record: &Record, target: Target) -> Result<std::net::Ipv4Addr, 
     let host = record.namespace(target)?;
     let addresses = underlay::bridge_addresses(host).await?;
     addresses.first().map(ipnet::Ipv4Net::addr).ok_or_else(|| {
-        Error::State(format!("the bridge of {target} has no address; add a pod there first"))
+        Error::State(format!(
+            "the bridge of {target} has no address; add a pod there first"
+        ))
     })
 }
 
 /// As shells report a command ended by SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;

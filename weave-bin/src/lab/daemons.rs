@@ -26,7 +26,9 @@ pub(crate) async fn ask(host: &Namespace, path: &str, limit: Duration) -> Result
     // The socket belongs to the namespace of the thread that opens it.
     let answer = host
         .run_async(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             let client = Client::new(CONTROL_ADDRESS).with_limit(limit);
             runtime.map(|runtime| runtime.block_on(client.get_json(&path)))
         })
@@ -39,12 +41,8 @@ pub(crate) async fn ask(host: &Namespace, path: &str, limit: Duration) -> Result
     })
 }
 
-/// The report of the daemon of host `number`.
-///
-/// # Errors
-/// Why there is none.
-pub(crate) async fn report(record: &Record, number: usize) -> Result<Report, String> {
-    let host = &record.plan.hosts[number - 1].namespace;
+/// The report of the daemon in the namespace `host`, or why there is none.
+async fn report(host: &str) -> Result<Report, String> {
     let host = underlay::open(host).map_err(|error| error.to_string())?;
     let answer = ask(&host, "/report", ASK_LIMIT).await?;
     if !answer.is_success() {
@@ -55,17 +53,25 @@ pub(crate) async fn report(record: &Record, number: usize) -> Result<Report, Str
 
 /// The reports of all daemons by host; a daemon that does not answer has its reason instead.
 pub(crate) async fn reports(record: &Record) -> BTreeMap<usize, Result<Report, String>> {
-    let asked = record.plan.hosts.iter().map(|host| async move {
-        (host.number, report(record, host.number).await)
-    });
-    futures_util::future::join_all(asked).await.into_iter().collect()
+    let mut asked = tokio::task::JoinSet::new();
+    for host in record.plan.hosts.iter().cloned() {
+        asked.spawn(async move { (host.number, report(&host.namespace).await) });
+    }
+    let mut all = BTreeMap::new();
+    while let Some(answered) = asked.join_next().await {
+        all.extend(answered.ok());
+    }
+    all
 }
 
 /// Addresses the daemon of host `number` has given out, by container id.
 ///
 /// # Errors
 /// Why they are not known.
-pub(crate) async fn owned(record: &Record, number: usize) -> Result<Vec<(String, Vec<String>)>, String> {
+pub(crate) async fn owned(
+    record: &Record,
+    number: usize,
+) -> Result<Vec<(String, Vec<String>)>, String> {
     #[derive(serde::Deserialize)]
     struct Page {
         owned: Vec<Owner>,
@@ -81,7 +87,10 @@ pub(crate) async fn owned(record: &Record, number: usize) -> Result<Vec<(String,
     let page: Option<Page> =
         serde_json::from_str(&answer.body).map_err(|error| format!("/ip: {error}"))?;
     let owners = page.map(|page| page.owned).unwrap_or_default();
-    Ok(owners.into_iter().map(|owner| (owner.containerid, owner.addrs)).collect())
+    Ok(owners
+        .into_iter()
+        .map(|owner| (owner.containerid, owner.addrs))
+        .collect())
 }
 
 /// Waits until the lab is one network.
@@ -100,7 +109,10 @@ pub(crate) async fn wait_ready(
         for number in 1..=hosts {
             if Process::written(&state.pid(number)).is_none() {
                 let reason = format!("it ended\n  {}", log_tail(state, number));
-                return Err(Error::Daemon { host: number, reason });
+                return Err(Error::Daemon {
+                    host: number,
+                    reason,
+                });
             }
         }
         let reports = reports(record).await;
@@ -108,10 +120,16 @@ pub(crate) async fn wait_ready(
         let Some((host, reason)) = missing.first() else {
             break;
         };
-        progress.update(&format!("waiting for {} of {hosts} hosts: host {host} {reason}", missing.len()));
+        progress.update(&format!(
+            "waiting for {} of {hosts} hosts: host {host} {reason}",
+            missing.len()
+        ));
         if Instant::now() > deadline {
             let reason = format!("{reason}\n  {}", log_tail(state, *host));
-            return Err(Error::Daemon { host: *host, reason });
+            return Err(Error::Daemon {
+                host: *host,
+                reason,
+            });
         }
         tokio::time::sleep(POLL).await;
     }
@@ -126,7 +144,10 @@ pub(crate) async fn wait_ready(
             Err(reason) => format!("no ring: {reason}"),
         };
         let reason = format!("{reason}\n  {}", log_tail(state, host.number));
-        return Err(Error::Daemon { host: host.number, reason });
+        return Err(Error::Daemon {
+            host: host.number,
+            reason,
+        });
     }
     Ok(())
 }
@@ -152,10 +173,15 @@ fn missing(
             .filter(|connection| connection.established)
             .map(|connection| connection.to)
             .collect();
-        let lacking =
-            host.neighbours.iter().find(|n| !up.contains(&format!("host-{}", n.number)));
+        let lacking = host
+            .neighbours
+            .iter()
+            .find(|n| !up.contains(&format!("host-{}", n.number)));
         if let Some(neighbour) = lacking {
-            missing.push((host.number, format!("has no connection to host {}", neighbour.number)));
+            missing.push((
+                host.number,
+                format!("has no connection to host {}", neighbour.number),
+            ));
         } else if report.router.peers.len() != hosts {
             let known = report.router.peers.len();
             missing.push((host.number, format!("knows {known} of {hosts} peers")));
@@ -171,7 +197,10 @@ pub(crate) fn connections(report: &Report) -> Vec<Connection> {
         return Vec::new();
     };
     let overlay_of = |address: &str| {
-        let found = router.connections.iter().find(|connection| connection.address == address);
+        let found = router
+            .connections
+            .iter()
+            .find(|connection| connection.address == address);
         let attrs = found.and_then(|connection| connection.attrs.as_ref());
         let name = attrs.and_then(|attrs| attrs.get("name")?.as_str());
         name.unwrap_or("none").to_owned()

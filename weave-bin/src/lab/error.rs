@@ -87,7 +87,10 @@ pub(crate) enum Error {
 impl Error {
     /// A kernel failure; `what` says what was being done.
     pub(crate) fn kernel(what: impl Into<String>, reason: impl std::fmt::Display) -> Self {
-        Self::Kernel { what: what.into(), reason: reason.to_string() }
+        Self::Kernel {
+            what: what.into(),
+            reason: reason.to_string(),
+        }
     }
 
     /// A failure around a file.

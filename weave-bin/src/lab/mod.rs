@@ -11,6 +11,7 @@
 //! ```
 
 mod args;
+mod bench;
 mod build;
 mod commands;
 mod daemons;
@@ -38,17 +39,21 @@ use error::Error;
 
 /// Runs `weave lab` with `words`. Call it before any thread is started.
 pub fn run(words: Vec<String>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(std::iter::once("weave lab".to_owned()).chain(words)) {
-        Ok(arguments) => arguments,
-        Err(error) if !error.use_stderr() => {
-            print!("{error}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("weave lab: {}; see weave lab --help", args::one_line(&error));
-            return ExitCode::from(2);
-        }
-    };
+    let arguments =
+        match Arguments::try_parse_from(std::iter::once("weave lab".to_owned()).chain(words)) {
+            Ok(arguments) => arguments,
+            Err(error) if !error.use_stderr() => {
+                print!("{error}");
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                eprintln!(
+                    "weave lab: {}; see weave lab --help",
+                    args::one_line(&error)
+                );
+                return ExitCode::from(2);
+            }
+        };
     if let Command::Launch(launch) = &arguments.command {
         return process::launch(launch);
     }

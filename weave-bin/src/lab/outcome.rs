@@ -89,11 +89,18 @@ impl Outcome {
     pub(crate) fn trouble(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.reachable != self.pairs {
-            lines.push(format!("{} of {} pairs of pods", self.pairs - self.reachable, self.pairs));
+            lines.push(format!(
+                "{} of {} pairs of pods",
+                self.pairs - self.reachable,
+                self.pairs
+            ));
         }
         if self.host_reachable != self.host_pairs {
             let missing = self.host_pairs - self.host_reachable;
-            lines.push(format!("{missing} of {} pairs of host and pod", self.host_pairs));
+            lines.push(format!(
+                "{missing} of {} pairs of host and pod",
+                self.host_pairs
+            ));
         }
         if !self.broadcast_ok {
             lines.push("broadcast".to_owned());
@@ -108,7 +115,10 @@ impl Outcome {
             lines.push("rings differ".to_owned());
         }
         if !self.silent_daemons.is_empty() {
-            lines.push(format!("no answer from daemon {}", self.silent_daemons.join(", ")));
+            lines.push(format!(
+                "no answer from daemon {}",
+                self.silent_daemons.join(", ")
+            ));
         }
         lines
     }
@@ -153,10 +163,19 @@ pub(crate) mod tests {
             duplicates: Vec::new(),
             rings_equal: true,
             silent_daemons: Vec::new(),
-            cni_add_ms: Some(Percentiles { p50: 9.25, p99: 14.0 }),
+            cni_add_ms: Some(Percentiles {
+                p50: 9.25,
+                p99: 14.0,
+            }),
             cni_adds: 6,
-            rtt_same_host_ms: Some(Percentiles { p50: 0.02, p99: 0.03 }),
-            rtt_cross_host_ms: Some(Percentiles { p50: 0.05, p99: 0.08 }),
+            rtt_same_host_ms: Some(Percentiles {
+                p50: 0.02,
+                p99: 0.03,
+            }),
+            rtt_cross_host_ms: Some(Percentiles {
+                p50: 0.05,
+                p99: 0.08,
+            }),
             daemon_rss_kib: Some(9216),
             settled_s: 0.25,
             elapsed_s: 3.5,
@@ -167,13 +186,34 @@ pub(crate) mod tests {
     fn every_kind_of_trouble_fails_the_run() {
         assert!(good().passed());
         let bad = [
-            Outcome { reachable: 29, ..good() },
-            Outcome { host_reachable: 35, ..good() },
-            Outcome { broadcast_ok: false, ..good() },
-            Outcome { multicast_ok: false, ..good() },
-            Outcome { duplicate_addresses: 1, ..good() },
-            Outcome { rings_equal: false, ..good() },
-            Outcome { silent_daemons: vec!["host-2".to_owned()], ..good() },
+            Outcome {
+                reachable: 29,
+                ..good()
+            },
+            Outcome {
+                host_reachable: 35,
+                ..good()
+            },
+            Outcome {
+                broadcast_ok: false,
+                ..good()
+            },
+            Outcome {
+                multicast_ok: false,
+                ..good()
+            },
+            Outcome {
+                duplicate_addresses: 1,
+                ..good()
+            },
+            Outcome {
+                rings_equal: false,
+                ..good()
+            },
+            Outcome {
+                silent_daemons: vec!["host-2".to_owned()],
+                ..good()
+            },
         ];
         for outcome in bad {
             assert_eq!(outcome.trouble().len(), 1, "{outcome:?}");

@@ -36,7 +36,10 @@ pub(crate) fn ping(
 ) -> Tally {
     let mut sent: Vec<Instant> = Vec::new();
     let mut times: Vec<Option<f64>> = Vec::new();
-    let mut complaint = socket.set_nonblocking(true).err().map(|error| plain(&error));
+    let mut complaint = socket
+        .set_nonblocking(true)
+        .err()
+        .map(|error| plain(&error));
     let begun = Instant::now();
     for number in 0..count {
         let due = begun + interval * number;
@@ -101,7 +104,10 @@ impl Tally {
             text.push_str(&format!(", {} in a row", self.longest_gap));
         }
         if let Some(rtt) = self.rtt_ms {
-            text.push_str(&format!(", round trip p50 {:.3} ms, p99 {:.3} ms", rtt.p50, rtt.p99));
+            text.push_str(&format!(
+                ", round trip p50 {:.3} ms, p99 {:.3} ms",
+                rtt.p50, rtt.p99
+            ));
         }
         if let Some(complaint) = &self.complaint {
             text.push_str(&format!("; cannot send: {complaint}"));
@@ -123,7 +129,10 @@ mod tests {
     fn losses_are_counted_and_the_longest_gap_is_found() {
         let tally = tally(&[Some(0.1), None, Some(0.3), None, None, Some(0.2)], None);
 
-        assert_eq!((tally.sent, tally.received, tally.lost, tally.longest_gap), (6, 3, 3, 2));
+        assert_eq!(
+            (tally.sent, tally.received, tally.lost, tally.longest_gap),
+            (6, 3, 3, 2)
+        );
         assert_eq!(
             tally.line(),
             "6 sent, 3 lost, 2 in a row, round trip p50 0.200 ms, p99 0.300 ms"

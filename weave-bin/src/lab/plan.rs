@@ -123,8 +123,12 @@ impl Plan {
         let hosts = choice.hosts;
         let cables = match choice.topology {
             Topology::Full => (1..=hosts).map(|host| switch_cable(base, host)).collect(),
-            Topology::Line => (1..hosts).map(|n| direct_cable(base, n, n, n + 1)).collect(),
-            Topology::Star => (2..=hosts).map(|n| direct_cable(base, n - 1, 1, n)).collect(),
+            Topology::Line => (1..hosts)
+                .map(|n| direct_cable(base, n, n, n + 1))
+                .collect(),
+            Topology::Star => (2..=hosts)
+                .map(|n| direct_cable(base, n - 1, 1, n))
+                .collect(),
         };
         let mut plan = Self {
             name: choice.name.clone(),
@@ -141,7 +145,11 @@ impl Plan {
         for number in 1..=hosts {
             let neighbours = plan.neighbours(number);
             let namespace = format!("{}-{number}", plan.name);
-            plan.hosts.push(Host { number, namespace, neighbours });
+            plan.hosts.push(Host {
+                number,
+                namespace,
+                neighbours,
+            });
         }
         Ok(plan)
     }
@@ -161,24 +169,23 @@ impl Plan {
         format!("{}-{host}-pod-{pod}", self.name)
     }
 
-    /// Ordered pairs of hosts that dial each other, as numbers.
-    pub(crate) fn adjacencies(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.hosts.iter().flat_map(|host| {
-            host.neighbours.iter().map(|neighbour| (host.number, neighbour.number))
-        })
-    }
-
     /// Cables between a host of `group` and one outside; for cables of the switch, those of the
     /// hosts in `group`.
     pub(crate) fn cables_across(&self, group: &BTreeSet<usize>) -> Vec<&Cable> {
         let inside = |plug: &Plug| plug.host.is_some_and(|host| group.contains(&host));
-        self.cables.iter().filter(|cable| inside(&cable.a) != inside(&cable.b)).collect()
+        self.cables
+            .iter()
+            .filter(|cable| inside(&cable.a) != inside(&cable.b))
+            .collect()
     }
 
     fn neighbours(&self, number: usize) -> Vec<Neighbour> {
         let mut found: Vec<Neighbour> = match self.topology {
             Topology::Full => {
-                let others = self.cables.iter().filter(|cable| cable.a.host != Some(number));
+                let others = self
+                    .cables
+                    .iter()
+                    .filter(|cable| cable.a.host != Some(number));
                 others.filter_map(|cable| cable.a.neighbour()).collect()
             }
             Topology::Line | Topology::Star => self
@@ -198,7 +205,10 @@ impl Plan {
 
 impl Plug {
     fn neighbour(&self) -> Option<Neighbour> {
-        Some(Neighbour { number: self.host?, address: self.address?.addr() })
+        Some(Neighbour {
+            number: self.host?,
+            address: self.address?.addr(),
+        })
     }
 }
 
@@ -241,8 +251,13 @@ pub(crate) enum PlanError {
 
 fn check_choice(choice: &Choice) -> Result<(), PlanError> {
     let name = &choice.name;
-    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    let letters = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic());
     if !letters || !begins || name.len() > 40 {
         return Err(PlanError::Name(name.clone()));
     }
@@ -252,7 +267,12 @@ fn check_choice(choice: &Choice) -> Result<(), PlanError> {
     ];
     for (what, least, most, given) in counts {
         if !(least..=most).contains(&given) {
-            return Err(PlanError::Count { what, least, most, given });
+            return Err(PlanError::Count {
+                what,
+                least,
+                most,
+                given,
+            });
         }
     }
     if let Some(mtu) = choice.mtu.filter(|mtu| !(576..=65000).contains(mtu)) {
@@ -265,9 +285,15 @@ fn check_choice(choice: &Choice) -> Result<(), PlanError> {
     // The first and the last address of the range are those of the network and the broadcast.
     let room = (1_u64 << (32 - choice.range.prefix_len())).saturating_sub(2);
     let each = u64::try_from(choice.pods + 1).unwrap_or(u64::MAX);
-    let needed = u64::try_from(choice.hosts).unwrap_or(u64::MAX).saturating_mul(each);
+    let needed = u64::try_from(choice.hosts)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(each);
     if needed > room {
-        return Err(PlanError::Room { range: choice.range, room, needed });
+        return Err(PlanError::Room {
+            range: choice.range,
+            room,
+            needed,
+        });
     }
     Ok(())
 }
@@ -289,8 +315,16 @@ fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
 /// Host `n` of the switch has the `n`-th address of the underlay.
 fn switch_cable(base: Ipv4Net, host: usize) -> Cable {
     Cable {
-        a: Plug { host: Some(host), device: "eth0".to_owned(), address: nth(base, host, 16) },
-        b: Plug { host: None, device: format!("port{host}"), address: None },
+        a: Plug {
+            host: Some(host),
+            device: "eth0".to_owned(),
+            address: nth(base, host, 16),
+        },
+        b: Plug {
+            host: None,
+            device: format!("port{host}"),
+            address: None,
+        },
     }
 }
 
@@ -301,7 +335,10 @@ fn direct_cable(base: Ipv4Net, index: usize, low: usize, high: usize) -> Cable {
         device: format!("to-{other}"),
         address: nth(base, 4 * index + offset, 30),
     };
-    Cable { a: end(low, high, 1), b: end(high, low, 2) }
+    Cable {
+        a: end(low, high, 1),
+        b: end(high, low, 2),
+    }
 }
 
 fn nth(base: Ipv4Net, offset: usize, prefix: u8) -> Option<Ipv4Net> {
@@ -311,7 +348,8 @@ fn nth(base: Ipv4Net, offset: usize, prefix: u8) -> Option<Ipv4Net> {
 }
 
 fn net(text: &str) -> Ipv4Net {
-    text.parse().expect("invariant: constants in this file are networks")
+    text.parse()
+        .expect("invariant: constants in this file are networks")
 }
 
 /// Most hosts of a lab.
@@ -321,7 +359,12 @@ pub(crate) const MAX_PODS: usize = 200;
 /// The range pods get their addresses from unless told otherwise.
 pub(crate) const DEFAULT_RANGE: &str = "10.32.0.0/12";
 /// Where cables get their addresses: RFC 2544 test networks first, as they occur nowhere else.
-const UNDERLAYS: [&str; 4] = ["198.18.0.0/16", "198.19.0.0/16", "172.31.0.0/16", "192.168.0.0/16"];
+const UNDERLAYS: [&str; 4] = [
+    "198.18.0.0/16",
+    "198.19.0.0/16",
+    "172.31.0.0/16",
+    "192.168.0.0/16",
+];
 /// As most networks have it.
 const UNDERLAY_MTU: u32 = 1500;
 /// Outer IPv4, UDP and VXLAN headers and the inner Ethernet header.

@@ -20,14 +20,28 @@ use super::underlay;
 ///
 /// # Errors
 /// What the plugin said; the pod is not there then.
-pub(crate) async fn add(state: &StateDir, record: &mut Record, host: usize) -> Result<Duration, Error> {
+pub(crate) async fn add(
+    state: &StateDir,
+    record: &mut Record,
+    host: usize,
+) -> Result<Duration, Error> {
     let number = record.next_pod(host);
     let label = format!("{host}/{number}");
     let namespace = record.plan.pod_namespace(host, number);
     underlay::create(&namespace).await?;
     let container_id = fresh_id().map_err(|reason| Error::kernel("random numbers", reason))?;
-    let call = Call { state, record, host, namespace: &namespace, container_id: &container_id };
-    let failed = |reason: String| Error::Cni { command: "ADD", pod: label.clone(), reason };
+    let call = Call {
+        state,
+        record,
+        host,
+        namespace: &namespace,
+        container_id: &container_id,
+    };
+    let failed = |reason: String| Error::Cni {
+        command: "ADD",
+        pod: label.clone(),
+        reason,
+    };
     let outcome = match call.run("ADD").await {
         Ok((output, took)) => result_of(&output).map(|(address, mac)| (address, mac, took)),
         Err(error) => Err(error.to_string()),
@@ -41,7 +55,14 @@ pub(crate) async fn add(state: &StateDir, record: &mut Record, host: usize) -> R
         }
     };
     record.cni_add_ms.push(took.as_secs_f64() * 1000.0);
-    record.pods.push(Pod { host, number, namespace, container_id, address, mac });
+    record.pods.push(Pod {
+        host,
+        number,
+        namespace,
+        container_id,
+        address,
+        mac,
+    });
     Ok(took)
 }
 
@@ -63,7 +84,11 @@ pub(crate) async fn remove(
         namespace: &pod.namespace,
         container_id: &pod.container_id,
     };
-    let failed = |reason: String| Error::Cni { command: "DEL", pod: pod.label(), reason };
+    let failed = |reason: String| Error::Cni {
+        command: "DEL",
+        pod: pod.label(),
+        reason,
+    };
     let (output, _) = call.run("DEL").await?;
     if !output.status.success() {
         return Err(failed(words_of(&output)));
@@ -132,10 +157,15 @@ fn result_of(output: &Output) -> Result<(Ipv4Net, String), String> {
         .map_err(|error| format!("the plugin's result is not JSON: {error}"))?;
     let text = |pointer: &str| result.pointer(pointer).and_then(Value::as_str);
     let address = text("/ips/0/address").and_then(|address| address.parse().ok());
-    let index = result.pointer("/ips/0/interface").and_then(Value::as_u64).unwrap_or(0);
+    let index = result
+        .pointer("/ips/0/interface")
+        .and_then(Value::as_u64)
+        .unwrap_or(0);
     match (address, text(&format!("/interfaces/{index}/mac"))) {
         (Some(address), Some(mac)) => Ok((address, mac.to_owned())),
-        _ => Err(format!("the plugin's result has no IPv4 address with its interface: {result}")),
+        _ => Err(format!(
+            "the plugin's result has no IPv4 address with its interface: {result}"
+        )),
     }
 }
 
@@ -144,7 +174,10 @@ fn words_of(output: &Output) -> String {
     let error: Option<Value> = serde_json::from_slice(&output.stdout).ok();
     let message = error.as_ref().and_then(|error| error.get("msg")?.as_str());
     let log = String::from_utf8_lossy(&output.stderr);
-    message.map_or_else(|| format!("{}; {}", output.status, log.trim()), str::to_owned)
+    message.map_or_else(
+        || format!("{}; {}", output.status, log.trim()),
+        str::to_owned,
+    )
 }
 
 /// An id as container runtimes choose them: 64 hexadecimal digits.
@@ -187,7 +220,10 @@ mod tests {
         assert_eq!(result_of(&refused).unwrap_err(), "unable to allocate");
 
         let crashed = output(101, "", "panicked at x\n");
-        assert_eq!(result_of(&crashed).unwrap_err(), "exit status: 101; panicked at x");
+        assert_eq!(
+            result_of(&crashed).unwrap_err(),
+            "exit status: 101; panicked at x"
+        );
         assert!(result_of(&output(0, "{}", "")).is_err());
     }
 

@@ -39,7 +39,10 @@ impl Process {
     pub(crate) fn written(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
         let (id, started) = text.trim().split_once(' ')?;
-        let written = Self { id: id.parse().ok()?, started: started.parse().ok()? };
+        let written = Self {
+            id: id.parse().ok()?,
+            started: started.parse().ok()?,
+        };
         (Self::of(written.id)? == written).then_some(written)
     }
 
@@ -54,7 +57,9 @@ impl Process {
     /// Resident memory in KiB (`VmRSS`), while it lives.
     pub(crate) fn resident_kib(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().trim_end_matches("kB").trim().parse().ok()
     }
 
@@ -70,7 +75,10 @@ impl Process {
         let deadline = Instant::now() + KILL_LIMIT;
         while Self::of(self.id) == Some(self) {
             if Instant::now() > deadline {
-                return Err(io::Error::other(format!("process {} does not end", self.id)));
+                return Err(io::Error::other(format!(
+                    "process {} does not end",
+                    self.id
+                )));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -100,7 +108,11 @@ pub(crate) fn start_daemon(
     if die_with_parent {
         command.arg("--die-with-parent");
     }
-    command.arg("--").arg(&program).arg("weaver").args(daemon_flags(state, record, number));
+    command
+        .arg("--")
+        .arg(&program)
+        .arg("weaver")
+        .args(daemon_flags(state, record, number));
     clean_environment(&mut command);
     let child = command
         .stdin(Stdio::null())
@@ -127,7 +139,14 @@ fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String>
         ("--ipalloc-range", plan.range.to_string()),
         ("--ipalloc-init", format!("consensus={}", plan.hosts.len())),
         ("--db-prefix", host.join("weave").display().to_string()),
-        ("--bpf-dir", state.bpf().join(format!("host-{number}")).display().to_string()),
+        (
+            "--bpf-dir",
+            state
+                .bpf()
+                .join(format!("host-{number}"))
+                .display()
+                .to_string(),
+        ),
         ("--host-root", host.join("root").display().to_string()),
         ("--log-level", record.log_level.clone()),
     ]
@@ -137,7 +156,12 @@ fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String>
     if let Some(mtu) = plan.mtu {
         flags.extend(["--mtu".to_owned(), mtu.to_string()]);
     }
-    flags.extend(plan.hosts[number - 1].neighbours.iter().map(|n| n.address.to_string()));
+    flags.extend(
+        plan.hosts[number - 1]
+            .neighbours
+            .iter()
+            .map(|n| n.address.to_string()),
+    );
     flags
 }
 
@@ -157,9 +181,16 @@ pub(crate) fn log_tail(state: &StateDir, number: usize) -> String {
     let bytes = fs::read(state.log(number)).unwrap_or_default();
     let from = bytes.len().saturating_sub(8192);
     let text = String::from_utf8_lossy(&bytes[from..]).into_owned();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let last = &lines[lines.len().saturating_sub(5)..];
-    if last.is_empty() { "it logged nothing".to_owned() } else { last.join("\n  ") }
+    if last.is_empty() {
+        "it logged nothing".to_owned()
+    } else {
+        last.join("\n  ")
+    }
 }
 
 /// `weave lab launch`: becomes another command inside a namespace. Call it before any thread is
@@ -247,7 +278,10 @@ mod tests {
     #[test]
     fn a_reused_number_is_not_the_same_process() {
         let own = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
-        let earlier = Process { started: own.started - 1, ..own };
+        let earlier = Process {
+            started: own.started - 1,
+            ..own
+        };
         let file = std::env::temp_dir().join(format!("weave-reused-{}", std::process::id()));
         earlier.write(&file).unwrap();
 

@@ -16,7 +16,10 @@ pub(crate) struct Progress {
 impl Progress {
     /// On standard error.
     pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), shown: RefCell::new(false) }
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            shown: RefCell::new(false),
+        }
     }
 
     /// Begins a step.

@@ -5,6 +5,7 @@
 //! looks at the kernel as well.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -26,8 +27,14 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// The files of the lab at `place`.
     pub(crate) fn new(place: &Place) -> Self {
-        let dir = place.state_dir.clone().unwrap_or_else(|| Path::new("/run").join(&place.name));
-        Self { name: place.name.clone(), dir }
+        let dir = place
+            .state_dir
+            .clone()
+            .unwrap_or_else(|| Path::new("/run").join(&place.name));
+        Self {
+            name: place.name.clone(),
+            dir,
+        }
     }
 
     /// The lab's name.
@@ -73,15 +80,26 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Error::Busy`] when another command has it.
-    pub(crate) fn lock(&self) -> Result<Flock<File>, Error> {
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
         // Beside the directory, because removing the lab removes the directory.
         let mut path = self.dir.clone().into_os_string();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
         let file = opened.map_err(Error::file(&path))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| Error::Busy(self.name.clone()))
+        let busy = || Error::Busy(self.name.clone());
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| busy())?;
+        // The last holder takes the file away: what is locked here must be what others open.
+        let current = fs::metadata(&path).ok().map(|meta| meta.ino());
+        let locked = held.metadata().ok().map(|meta| meta.ino());
+        if current.is_none() || current != locked {
+            return Err(busy());
+        }
+        Ok(Lock { path, _held: held })
     }
 
     /// The record, if there is one.
@@ -97,7 +115,10 @@ impl StateDir {
         };
         match serde_json::from_slice(&bytes) {
             Ok(record) => Ok(Some(record)),
-            Err(error) => Err(Error::Record { path, reason: error.to_string() }),
+            Err(error) => Err(Error::Record {
+                path,
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -118,11 +139,27 @@ impl StateDir {
     /// When the file cannot be written.
     pub(crate) fn save(&self, record: &Record) -> Result<(), Error> {
         let path = self.record();
-        let text = serde_json::to_vec_pretty(record)
-            .map_err(|error| Error::Record { path: path.clone(), reason: error.to_string() })?;
+        let text = serde_json::to_vec_pretty(record).map_err(|error| Error::Record {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
         let draft = path.with_extension("json.tmp");
         fs::write(&draft, text).map_err(Error::file(&draft))?;
         fs::rename(&draft, &path).map_err(Error::file(&path))
+    }
+}
+
+/// A lab held by one command.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Best effort: a file that stays is locked again by the next command.
+        let _gone = fs::remove_file(&self.path);
     }
 }
 
@@ -199,7 +236,10 @@ impl Record {
             return Ok(());
         }
         let there = format!("hosts 1 to {}", self.plan.hosts.len());
-        Err(Error::NoSuch { what: format!("host {number}"), there })
+        Err(Error::NoSuch {
+            what: format!("host {number}"),
+            there,
+        })
     }
 
     /// The pod with this number on this host.
@@ -208,16 +248,26 @@ impl Record {
     /// [`Error::NoSuch`].
     pub(crate) fn pod(&self, host: usize, number: usize) -> Result<&Pod, Error> {
         self.require_host(host)?;
-        let found = self.pods.iter().find(|pod| pod.host == host && pod.number == number);
+        let found = self
+            .pods
+            .iter()
+            .find(|pod| pod.host == host && pod.number == number);
         found.ok_or_else(|| {
-            let labels: Vec<String> =
-                self.pods.iter().filter(|pod| pod.host == host).map(Pod::label).collect();
+            let labels: Vec<String> = self
+                .pods
+                .iter()
+                .filter(|pod| pod.host == host)
+                .map(Pod::label)
+                .collect();
             let there = if labels.is_empty() {
                 format!("no pod on host {host}")
             } else {
                 format!("pods {}", labels.join(", "))
             };
-            Error::NoSuch { what: format!("pod {host}/{number}"), there }
+            Error::NoSuch {
+                what: format!("pod {host}/{number}"),
+                there,
+            }
         })
     }
 
@@ -235,7 +285,11 @@ impl Record {
 
     /// A number no pod of `host` has.
     pub(crate) fn next_pod(&self, host: usize) -> usize {
-        let numbers = self.pods.iter().filter(|pod| pod.host == host).map(|pod| pod.number);
+        let numbers = self
+            .pods
+            .iter()
+            .filter(|pod| pod.host == host)
+            .map(|pod| pod.number);
         numbers.max().unwrap_or(0) + 1
     }
 }
@@ -269,7 +323,10 @@ mod tests {
     fn state(name: &str) -> StateDir {
         let dir = std::env::temp_dir().join(format!("weave-record-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        StateDir::new(&Place { name: name.to_owned(), state_dir: Some(dir) })
+        StateDir::new(&Place {
+            name: name.to_owned(),
+            state_dir: Some(dir),
+        })
     }
 
     #[test]
@@ -315,23 +372,32 @@ mod tests {
         let held = state.lock().unwrap();
         assert!(matches!(state.lock(), Err(Error::Busy(_))));
         drop(held);
+        assert!(!state.path().with_extension("lock").exists());
         assert!(state.lock().is_ok());
         fs::remove_dir_all(state.path()).unwrap();
-        fs::remove_file(state.path().with_extension("lock")).unwrap();
     }
 
     #[test]
     fn what_is_not_there_is_said_with_what_is() {
         let record = record();
 
-        assert_eq!(record.namespace("2/1".parse().unwrap()).unwrap(), "lab-2-pod-1");
+        assert_eq!(
+            record.namespace("2/1".parse().unwrap()).unwrap(),
+            "lab-2-pod-1"
+        );
         assert_eq!(record.namespace("1".parse().unwrap()).unwrap(), "lab-1");
         let missing = |text: &str| {
-            record.namespace(text.parse().unwrap()).unwrap_err().to_string()
+            record
+                .namespace(text.parse().unwrap())
+                .unwrap_err()
+                .to_string()
         };
         assert_eq!(missing("3"), "the lab has no host 3; it has hosts 1 to 2");
         assert_eq!(missing("2/9"), "the lab has no pod 2/9; it has pods 2/1");
-        assert_eq!(missing("1/1"), "the lab has no pod 1/1; it has no pod on host 1");
+        assert_eq!(
+            missing("1/1"),
+            "the lab has no pod 1/1; it has no pod on host 1"
+        );
         assert_eq!(record.next_pod(2), 2);
         assert_eq!(record.next_pod(1), 1);
     }

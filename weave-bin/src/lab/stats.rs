@@ -16,7 +16,10 @@ impl Percentiles {
     pub(crate) fn of(sample: &[f64]) -> Option<Self> {
         let mut sorted = sample.to_vec();
         sorted.sort_by(f64::total_cmp);
-        Some(Self { p50: nearest_rank(&sorted, 50)?, p99: nearest_rank(&sorted, 99)? })
+        Some(Self {
+            p50: nearest_rank(&sorted, 50)?,
+            p99: nearest_rank(&sorted, 99)?,
+        })
     }
 }
 
@@ -47,8 +50,17 @@ mod tests {
     fn ranks_count_from_the_smallest_value() {
         let sample: Vec<f64> = (1..=200).rev().map(f64::from).collect();
 
-        assert_eq!(Percentiles::of(&sample), Some(Percentiles { p50: 100.0, p99: 198.0 }));
-        assert_eq!(Percentiles::of(&[7.0]), Some(Percentiles { p50: 7.0, p99: 7.0 }));
+        assert_eq!(
+            Percentiles::of(&sample),
+            Some(Percentiles {
+                p50: 100.0,
+                p99: 198.0
+            })
+        );
+        assert_eq!(
+            Percentiles::of(&[7.0]),
+            Some(Percentiles { p50: 7.0, p99: 7.0 })
+        );
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
     }
 }

@@ -61,10 +61,18 @@ pub(crate) async fn survey(
     let reports = settled_reports(record, deadline).await;
     let duplicates = duplicates(record, &owned(record).await);
     let ring = picture(record.plan.range, &reports);
-    let pods: Vec<matrix::Pod> = record.pods.iter().map(|pod| (pod.host, pod.number)).collect();
+    let pods: Vec<matrix::Pod> = record
+        .pods
+        .iter()
+        .map(|pod| (pod.host, pod.number))
+        .collect();
     let matrix = matrix::draw(&pods, &findings.pods);
     let outcome = outcome(state, record, findings, &reports, duplicates);
-    Ok(Survey { outcome, matrix, ring })
+    Ok(Survey {
+        outcome,
+        matrix,
+        ring,
+    })
 }
 
 /// Everything that answers echo requests, and the pods for datagrams to everyone.
@@ -74,7 +82,10 @@ async fn endpoints(record: &Record) -> Result<(Vec<Endpoint>, Vec<Place>), Error
     for pod in &record.pods {
         let namespace = underlay::open(&pod.namespace)?;
         endpoints.push(Endpoint {
-            target: Target { host: pod.host, pod: Some(pod.number) },
+            target: Target {
+                host: pod.host,
+                pod: Some(pod.number),
+            },
             address: pod.address.addr(),
             namespace: namespace.clone(),
         });
@@ -89,11 +100,17 @@ async fn endpoints(record: &Record) -> Result<(Vec<Endpoint>, Vec<Place>), Error
     for host in &record.plan.hosts {
         let bridge = underlay::bridge_addresses(&host.namespace).await?;
         // A host whose pods never needed a gateway has no address on the overlay.
-        let Some(address) = bridge.iter().find(|net| record.plan.range.contains(&net.addr())) else {
+        let Some(address) = bridge
+            .iter()
+            .find(|net| record.plan.range.contains(&net.addr()))
+        else {
             continue;
         };
         endpoints.push(Endpoint {
-            target: Target { host: host.number, pod: None },
+            target: Target {
+                host: host.number,
+                pod: None,
+            },
             address: address.addr(),
             namespace: underlay::open(&host.namespace)?,
         });
@@ -116,10 +133,16 @@ async fn settled_reports(
     }
 }
 
+/// Whether all daemons know the same owners. Versions are left out: an owner raises its own with
+/// every address it gives out, and tells the others only now and then.
 fn rings_equal(reports: &BTreeMap<usize, Result<Report, String>>) -> bool {
-    let essence = |entry: &RingEntry| (entry.token, entry.size, entry.peer.clone(), entry.version);
+    let essence = |entry: &RingEntry| (entry.token, entry.size, entry.peer.clone());
     let mut rings = reports.values().flatten().map(|report| {
-        let entries = report.ipam.as_ref().map(|ipam| ipam.entries.as_slice()).unwrap_or_default();
+        let entries = report
+            .ipam
+            .as_ref()
+            .map(|ipam| ipam.entries.as_slice())
+            .unwrap_or_default();
         entries.iter().map(essence).collect::<Vec<_>>()
     });
     let first = rings.next();
@@ -131,8 +154,15 @@ async fn owned(record: &Record) -> Vec<(usize, String, String)> {
     let mut all = Vec::new();
     for host in &record.plan.hosts {
         // A daemon that does not answer is reported as silent.
-        for (id, addresses) in daemons::owned(record, host.number).await.unwrap_or_default() {
-            all.extend(addresses.into_iter().map(|address| (host.number, id.clone(), address)));
+        for (id, addresses) in daemons::owned(record, host.number)
+            .await
+            .unwrap_or_default()
+        {
+            all.extend(
+                addresses
+                    .into_iter()
+                    .map(|address| (host.number, id.clone(), address)),
+            );
         }
     }
     all
@@ -143,12 +173,18 @@ fn duplicates(record: &Record, owned: &[(usize, String, String)]) -> Vec<String>
     let mut holders: BTreeMap<IpAddr, BTreeSet<(usize, String)>> = BTreeMap::new();
     for pod in &record.pods {
         let address = IpAddr::V4(pod.address.addr());
-        holders.entry(address).or_default().insert((pod.host, pod.container_id.clone()));
+        holders
+            .entry(address)
+            .or_default()
+            .insert((pod.host, pod.container_id.clone()));
     }
     for (host, id, address) in owned {
         let plain = address.split('/').next().unwrap_or(address);
         if let Ok(address) = plain.parse() {
-            holders.entry(address).or_default().insert((*host, id.clone()));
+            holders
+                .entry(address)
+                .or_default()
+                .insert((*host, id.clone()));
         }
     }
     let several = holders.into_iter().filter(|(_, holders)| holders.len() > 1);
@@ -165,8 +201,14 @@ fn duplicates(record: &Record, owned: &[(usize, String, String)]) -> Vec<String>
 
 /// A container id as the pod it is, where it is one.
 fn name_of(record: &Record, host: usize, id: &str) -> String {
-    let pod = record.pods.iter().find(|pod| pod.host == host && pod.container_id == id);
-    pod.map_or_else(|| id.chars().take(12).collect(), |pod| format!("pod {}", pod.label()))
+    let pod = record
+        .pods
+        .iter()
+        .find(|pod| pod.host == host && pod.container_id == id);
+    pod.map_or_else(
+        || id.chars().take(12).collect(),
+        |pod| format!("pod {}", pod.label()),
+    )
 }
 
 fn picture(range: Ipv4Net, reports: &BTreeMap<usize, Result<Report, String>>) -> String {
@@ -192,11 +234,17 @@ fn outcome(
 ) -> Outcome {
     let hosts = record.plan.hosts.len();
     let rtts = |same: bool| {
-        let of_kind = findings.pods.iter().filter(|((from, to), _)| (from.0 == to.0) == same);
+        let of_kind = findings
+            .pods
+            .iter()
+            .filter(|((from, to), _)| (from.0 == to.0) == same);
         Percentiles::of(&of_kind.filter_map(|(_, cell)| *cell).collect::<Vec<f64>>())
     };
     let silent = reports.iter().filter_map(|(host, report)| {
-        report.as_ref().err().map(|reason| format!("host-{host} ({reason})"))
+        report
+            .as_ref()
+            .err()
+            .map(|reason| format!("host-{host} ({reason})"))
     });
     let resident = (1..=hosts)
         .filter_map(|host| Process::written(&state.pid(host))?.resident_kib())
@@ -212,7 +260,11 @@ fn outcome(
         host_reachable: findings.host_reachable,
         broadcast_ok: findings.broadcast_ok,
         multicast_ok: findings.multicast_ok,
-        connections: reports.values().flatten().flat_map(daemons::connections).collect(),
+        connections: reports
+            .values()
+            .flatten()
+            .flat_map(daemons::connections)
+            .collect(),
         duplicate_addresses: duplicates.len(),
         duplicates,
         rings_equal: rings_equal(reports),
@@ -280,7 +332,10 @@ mod tests {
 
     #[test]
     fn an_address_in_two_books_is_one_duplicate() {
-        let books = [book(1, "c1", "10.32.0.1/12"), book(2, "weave:expose", "10.32.0.1/12")];
+        let books = [
+            book(1, "c1", "10.32.0.1/12"),
+            book(2, "weave:expose", "10.32.0.1/12"),
+        ];
 
         assert_eq!(
             duplicates(&record(), &books),

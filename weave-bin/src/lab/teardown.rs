@@ -28,7 +28,10 @@ pub(crate) fn remove(state: &StateDir) -> Result<bool, Error> {
     }
     restore_settings(state, &mut trouble);
     let names: Vec<String> = match list_named() {
-        Ok(names) => names.into_iter().filter(|name| belongs(name, state.name())).collect(),
+        Ok(names) => names
+            .into_iter()
+            .filter(|name| belongs(name, state.name()))
+            .collect(),
         Err(error) => {
             trouble.push(error.to_string());
             Vec::new()
@@ -47,19 +50,28 @@ pub(crate) fn remove(state: &StateDir) -> Result<bool, Error> {
     if state.path().exists() && !is_mounted(&bpf) {
         note(&mut trouble, fs::remove_dir_all(state.path()));
     }
-    if trouble.is_empty() { Ok(found) } else { Err(Error::Leftovers(trouble)) }
+    if trouble.is_empty() {
+        Ok(found)
+    } else {
+        Err(Error::Leftovers(trouble))
+    }
 }
 
 /// Whether the namespace `name` is of the lab `lab`: `LAB-switch`, `LAB-N` or `LAB-N-pod-M`. A lab
 /// whose name begins with ours is another lab.
 fn belongs(name: &str, lab: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let Some(rest) = name.strip_prefix(lab).and_then(|rest| rest.strip_prefix('-')) else {
+    let Some(rest) = name
+        .strip_prefix(lab)
+        .and_then(|rest| rest.strip_prefix('-'))
+    else {
         return false;
     };
     rest == "switch"
         || number(rest)
-        || rest.split_once("-pod-").is_some_and(|(host, pod)| number(host) && number(pod))
+        || rest
+            .split_once("-pod-")
+            .is_some_and(|(host, pod)| number(host) && number(pod))
 }
 
 fn process_files(state: &StateDir) -> Vec<std::path::PathBuf> {
@@ -85,13 +97,19 @@ fn restore_settings(state: &StateDir, trouble: &mut Vec<String>) {
 /// Ends processes that live in the namespaces `names`: plugins of a killed lab, commands of
 /// `weave lab exec`. Names are of a lab, so everything in them is.
 fn kill_inhabitants(names: &[String], trouble: &mut Vec<String>) {
-    let ids: Vec<(u64, u64)> =
-        names.iter().filter_map(|name| identity(&named_path(name))).collect();
+    let ids: Vec<(u64, u64)> = names
+        .iter()
+        .filter_map(|name| identity(&named_path(name)))
+        .collect();
     if ids.is_empty() {
         return;
     }
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+        let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
             continue;
         };
         let inside = identity(&entry.path().join("ns/net")).is_some_and(|ns| ids.contains(&ns));
@@ -129,7 +147,16 @@ mod tests {
         for name in ["lab-1", "lab-12", "lab-switch", "lab-1-pod-2"] {
             assert!(belongs(name, "lab"), "{name}");
         }
-        for name in ["lab", "lab-", "lab-x", "lab-b-1", "lab-1-pod-", "lab-1-pod-x", "lab2-1", "lab-1-2"] {
+        for name in [
+            "lab",
+            "lab-",
+            "lab-x",
+            "lab-b-1",
+            "lab-1-pod-",
+            "lab-1-pod-x",
+            "lab2-1",
+            "lab-1-2",
+        ] {
             assert!(!belongs(name, "lab"), "{name}");
         }
     }

@@ -104,13 +104,17 @@ pub(crate) async fn heal(plan: &Plan) -> Result<(), Error> {
 pub(crate) async fn bridge_addresses(host: &str) -> Result<Vec<ipnet::Ipv4Net>, Error> {
     let netlink = open_netlink(&open(host)?)?;
     let what = || format!("bridge of {host}");
-    let link =
-        netlink.link_by_name("weave").await.map_err(|error| Error::kernel(what(), error))?;
+    let link = netlink
+        .link_by_name("weave")
+        .await
+        .map_err(|error| Error::kernel(what(), error))?;
     let Some(link) = link else {
         return Ok(Vec::new());
     };
-    let all =
-        netlink.addresses(link.index).await.map_err(|error| Error::kernel(what(), error))?;
+    let all = netlink
+        .addresses(link.index)
+        .await
+        .map_err(|error| Error::kernel(what(), error))?;
     Ok(all
         .into_iter()
         .filter_map(|net| match net {
@@ -153,7 +157,11 @@ async fn set_cables(plan: &Plan, cables: &[&Cable], up: bool) -> Result<(), Erro
         let netlink = open_netlink(&open(&plug_namespace(plan, &cable.a))?)?;
         let device = &cable.a.device;
         let index = find(&netlink, device).await?;
-        let done = if up { netlink.set_up(index).await } else { netlink.set_down(index).await };
+        let done = if up {
+            netlink.set_up(index).await
+        } else {
+            netlink.set_down(index).await
+        };
         done.map_err(|error| Error::kernel(format!("cable {device}"), error))?;
     }
     Ok(())
@@ -186,13 +194,13 @@ async fn set_up(netlink: &Netlink, device: &str) -> Result<(), Error> {
 async fn find(netlink: &Netlink, device: &str) -> Result<u32, Error> {
     let found = netlink.link_by_name(device).await;
     let link = found.map_err(|error| Error::kernel(device, error))?;
-    link.map(|link| link.index).ok_or_else(|| Error::kernel(device, "there is no such interface"))
+    link.map(|link| link.index)
+        .ok_or_else(|| Error::kernel(device, "there is no such interface"))
 }
 
 fn open_netlink(namespace: &Namespace) -> Result<Netlink, Error> {
-    Netlink::open_in(namespace).map_err(|error| {
-        Error::kernel(format!("netlink in {}", namespace.path().display()), error)
-    })
+    Netlink::open_in(namespace)
+        .map_err(|error| Error::kernel(format!("netlink in {}", namespace.path().display()), error))
 }
 
 async fn write_setting(

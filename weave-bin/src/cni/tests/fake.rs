@@ -63,11 +63,19 @@ impl Edge for Host {
         if self.attach_fails {
             return Err("no buffer space available".to_owned());
         }
-        self.interfaces.borrow_mut().insert((wish.netns, wish.ifname.to_owned()));
+        self.interfaces
+            .borrow_mut()
+            .insert((wish.netns, wish.ifname.to_owned()));
         let short: String = wish.container_id.chars().take(7).collect();
         Ok(Attached {
-            host: End { name: format!("vethwepl{short}"), mac: "02:00:00:00:00:01".to_owned() },
-            pod: End { name: wish.ifname.to_owned(), mac: "02:00:00:00:00:02".to_owned() },
+            host: End {
+                name: format!("vethwepl{short}"),
+                mac: "02:00:00:00:00:01".to_owned(),
+            },
+            pod: End {
+                name: wish.ifname.to_owned(),
+                mac: "02:00:00:00:00:02".to_owned(),
+            },
             mtu: 1376,
         })
     }
@@ -76,7 +84,10 @@ impl Edge for Host {
         let Some(netns) = netns else {
             return Ok(false);
         };
-        Ok(self.interfaces.borrow_mut().remove(&(netns, ifname.to_owned())))
+        Ok(self
+            .interfaces
+            .borrow_mut()
+            .remove(&(netns, ifname.to_owned())))
     }
 }
 
@@ -101,8 +112,14 @@ impl FakeDaemon {
     pub(super) fn start(grants: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let grants = grants.iter().map(|(id, a)| ((*id).to_owned(), (*a).to_owned())).collect();
-        let book = Arc::new(Mutex::new(Book { grants, ..Book::default() }));
+        let grants = grants
+            .iter()
+            .map(|(id, a)| ((*id).to_owned(), (*a).to_owned()))
+            .collect();
+        let book = Arc::new(Mutex::new(Book {
+            grants,
+            ..Book::default()
+        }));
         let shared = Arc::clone(&book);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -120,7 +137,11 @@ impl FakeDaemon {
 
 /// An address where nothing listens.
 pub(super) fn nowhere() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 fn exchange(mut stream: TcpStream, book: &Mutex<Book>) {
@@ -146,7 +167,10 @@ fn exchange(mut stream: TcpStream, book: &Mutex<Book>) {
         let _closed = stream.read(&mut byte);
         return;
     }
-    let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let text = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let _gone = stream.write_all(text.as_bytes());
 }
 
@@ -154,20 +178,24 @@ impl Book {
     fn answer(&mut self, verb: &str, path: &str) -> (&'static str, String) {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match (verb, segments.as_slice()) {
-            ("GET", ["ip", id, ..]) => {
-                ("200 OK", self.owned.get(*id).cloned().unwrap_or_default())
-            }
+            ("GET", ["ip", id, ..]) => ("200 OK", self.owned.get(*id).cloned().unwrap_or_default()),
             ("POST", ["ip", id, ..]) => match self.grants.get(*id).cloned() {
                 Some(address) => {
                     self.owned.insert((*id).to_owned(), address.clone());
                     ("200 OK", address)
                 }
-                None => ("400 Bad Request", "range 1.2.3.0/24 out of bounds\n".to_owned()),
+                None => (
+                    "400 Bad Request",
+                    "range 1.2.3.0/24 out of bounds\n".to_owned(),
+                ),
             },
             ("POST", ["expose", ..]) => ("204 No Content", String::new()),
             ("DELETE", ["ip", id, ..]) => match self.owned.remove(*id) {
                 Some(_) => ("204 No Content", String::new()),
-                None => ("400 Bad Request", format!("Delete: no addresses for {id}\n")),
+                None => (
+                    "400 Bad Request",
+                    format!("Delete: no addresses for {id}\n"),
+                ),
             },
             _ => ("404 Not Found", "404 page not found\n".to_owned()),
         }

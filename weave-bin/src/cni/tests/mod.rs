@@ -14,14 +14,25 @@ use fake::{FakeDaemon, Host, nowhere};
 /// One call of `plugin` with the given variables and standard input.
 fn play(plugin: Plugin, env: &[(&str, &str)], input: &str, host: &Host, daemon: &str) -> Reply {
     let variable = |name: &str| {
-        env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        env.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
     };
     let call = match Call::parse(variable) {
         Ok(call) => call.expect("a command"),
         Err(error) => return Reply::failure(Version::newest(), &error),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(answer(plugin, &call, input.as_bytes(), host, Client::new(daemon)))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(answer(
+        plugin,
+        &call,
+        input.as_bytes(),
+        host,
+        Client::new(daemon),
+    ))
 }
 
 fn net(command: &str, id: &str, netns: &str, input: &str, host: &Host, daemon: &str) -> Reply {
@@ -39,7 +50,10 @@ const PLAIN: &str = r#"{"cniVersion":"1.1.0","name":"weave"}"#;
 
 #[test]
 fn add_reports_both_ends_the_address_and_the_default_route() {
-    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[("c1", "10.32.0.2/12")]));
+    let (host, daemon) = (
+        Host::with_bridge(),
+        FakeDaemon::start(&[("c1", "10.32.0.2/12")]),
+    );
 
     let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
 
@@ -62,14 +76,16 @@ fn add_reports_both_ends_the_address_and_the_default_route() {
 fn a_bridge_without_an_address_is_exposed_once_the_pod_needs_a_gateway() {
     let host = Host::with_bridge();
     host.bridge_addresses.borrow_mut().clear();
-    let daemon =
-        FakeDaemon::start(&[("c1", "10.32.0.2/12"), ("weave:expose", "10.32.0.1/12")]);
+    let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12"), ("weave:expose", "10.32.0.1/12")]);
 
     let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
 
     assert_eq!(reply.stdout.unwrap()["ips"][0]["gateway"], "10.32.0.1");
     let requests = daemon.book.lock().unwrap().requests.clone();
-    assert_eq!(requests[2..], ["POST /ip/weave:expose", "POST /expose/10.32.0.1/12"]);
+    assert_eq!(
+        requests[2..],
+        ["POST /ip/weave:expose", "POST /expose/10.32.0.1/12"]
+    );
 }
 
 #[test]
@@ -84,12 +100,18 @@ fn an_empty_list_of_routes_needs_no_gateway() {
     let object = reply.stdout.unwrap();
     assert!(object.get("routes").is_none());
     assert!(object["ips"][0].get("gateway").is_none());
-    assert_eq!(host.wishes.borrow()[0], "mtu None gateway None routes Some([]) hairpin true");
+    assert_eq!(
+        host.wishes.borrow()[0],
+        "mtu None gateway None routes Some([]) hairpin true"
+    );
 }
 
 #[test]
 fn a_failed_attachment_gives_the_address_back() {
-    let host = Host { attach_fails: true, ..Host::with_bridge() };
+    let host = Host {
+        attach_fails: true,
+        ..Host::with_bridge()
+    };
     let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
 
     let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
@@ -100,9 +122,17 @@ fn a_failed_attachment_gives_the_address_back() {
 
 #[test]
 fn a_failed_attachment_keeps_an_address_of_an_earlier_call() {
-    let host = Host { attach_fails: true, ..Host::with_bridge() };
+    let host = Host {
+        attach_fails: true,
+        ..Host::with_bridge()
+    };
     let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
-    daemon.book.lock().unwrap().owned.insert("c1".to_owned(), "10.32.0.2/12".to_owned());
+    daemon
+        .book
+        .lock()
+        .unwrap()
+        .owned
+        .insert("c1".to_owned(), "10.32.0.2/12".to_owned());
 
     let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
 
@@ -112,7 +142,10 @@ fn a_failed_attachment_keeps_an_address_of_an_earlier_call() {
 
 #[test]
 fn a_bad_namespace_costs_no_address() {
-    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[("c1", "10.32.0.2/12")]));
+    let (host, daemon) = (
+        Host::with_bridge(),
+        FakeDaemon::start(&[("c1", "10.32.0.2/12")]),
+    );
 
     for netns in ["/var/run/netns/nosuch", "/proc/1/ns/net"] {
         let reply = net("ADD", "c1", netns, PLAIN, &host, &daemon.address);
@@ -135,21 +168,37 @@ fn a_refusal_of_the_daemon_is_passed_on() {
         "unable to allocate IP address: 400 Bad Request: range 1.2.3.0/24 out of bounds"
     );
     assert_eq!(object["code"], 100);
-    assert_eq!(daemon.book.lock().unwrap().requests[1], "POST /ip/c1/1.2.3.0/24");
+    assert_eq!(
+        daemon.book.lock().unwrap().requests[1],
+        "POST /ip/c1/1.2.3.0/24"
+    );
 }
 
 #[test]
 fn a_grant_without_an_answer_is_given_back() {
-    let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[("c1", "10.32.0.2/12")]));
+    let (host, daemon) = (
+        Host::with_bridge(),
+        FakeDaemon::start(&[("c1", "10.32.0.2/12")]),
+    );
     daemon.book.lock().unwrap().silent = true;
-    let env = [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "c1"), ("CNI_NETNS", POD1)];
+    let env = [
+        ("CNI_COMMAND", "ADD"),
+        ("CNI_CONTAINERID", "c1"),
+        ("CNI_NETNS", POD1),
+    ];
     let call = Call::parse(|name| {
-        let found = env.iter().chain(&[("CNI_IFNAME", "eth0")]).find(|(key, _)| *key == name);
+        let found = env
+            .iter()
+            .chain(&[("CNI_IFNAME", "eth0")])
+            .find(|(key, _)| *key == name);
         found.map(|(_, value)| (*value).to_owned())
     });
     let call = call.unwrap().unwrap();
     let network = Network::parse(PLAIN.as_bytes()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
 
     let outcome = runtime.block_on(async {
         let mut scene = Scene {
@@ -170,7 +219,9 @@ fn a_grant_without_an_answer_is_given_back() {
 #[test]
 fn del_never_removes_an_interface_of_the_host() {
     let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[]));
-    host.interfaces.borrow_mut().insert(("/proc/1/ns/net".to_owned(), "eth0".to_owned()));
+    host.interfaces
+        .borrow_mut()
+        .insert(("/proc/1/ns/net".to_owned(), "eth0".to_owned()));
 
     let reply = net("DEL", "c1", "/proc/1/ns/net", PLAIN, &host, &daemon.address);
 
@@ -182,8 +233,14 @@ fn del_never_removes_an_interface_of_the_host() {
 fn del_with_a_configuration_that_add_refuses_succeeds() {
     let host = Host::with_bridge();
 
-    let reply =
-        net("DEL", "c1", "", r#"{"name":"weave","mtu":"big"}"#, &host, &nowhere());
+    let reply = net(
+        "DEL",
+        "c1",
+        "",
+        r#"{"name":"weave","mtu":"big"}"#,
+        &host,
+        &nowhere(),
+    );
 
     assert!(!reply.failed);
     assert!(reply.log[0].contains("\"mtu\" must be"), "{:?}", reply.log);

@@ -37,15 +37,16 @@ impl Case {
     /// The address the reference's daemon gave.
     fn address(&self) -> Option<&str> {
         let stdout = self.stdout.as_ref()?;
-        let address = stdout.pointer("/ips/0/address").or_else(|| stdout.pointer("/ip4/ip"));
+        let address = stdout
+            .pointer("/ips/0/address")
+            .or_else(|| stdout.pointer("/ip4/ip"));
         address?.as_str()
     }
 }
 
 /// Cases where we do better than the reference: number, our exit, and parts of our output.
 fn improved(index: usize) -> Option<(i32, Value)> {
-    let unsupported =
-        |command: &str| json!({"code": 4, "msg": format!("CNI_COMMAND {command} is not supported")});
+    let unsupported = |command: &str| json!({"code": 4, "msg": format!("CNI_COMMAND {command} is not supported")});
     Some(match index {
         // The code says whom to ask: 4 is "not supported", where 999 and 3 say nothing.
         3 => (1, unsupported("CHECK")),
@@ -58,10 +59,22 @@ fn improved(index: usize) -> Option<(i32, Value)> {
                 "error accessing namespace \"/var/run/netns/nosuch\": no such file or directory"}),
         ),
         // 1.1.0 is spoken.
-        18 => (0, json!({"cniVersion": "1.1.0", "ips": [{"address": "10.32.0.7/12"}]})),
-        19 => (1, json!({"code": 7, "msg": "Gateway functionality not supported"})),
-        20 => (1, json!({"code": 7, "msg": "IP Masquerading functionality not supported"})),
-        21 => (1, json!({"code": 101, "msg": "bridge \"nobr\" not present; did you launch weave?"})),
+        18 => (
+            0,
+            json!({"cniVersion": "1.1.0", "ips": [{"address": "10.32.0.7/12"}]}),
+        ),
+        19 => (
+            1,
+            json!({"code": 7, "msg": "Gateway functionality not supported"}),
+        ),
+        20 => (
+            1,
+            json!({"code": 7, "msg": "IP Masquerading functionality not supported"}),
+        ),
+        21 => (
+            1,
+            json!({"code": 101, "msg": "bridge \"nobr\" not present; did you launch weave?"}),
+        ),
         // The words after the colon are our JSON reader's.
         22 | 33 => (1, json!({"code": 6})),
         23 => (
@@ -91,15 +104,25 @@ fn every_recorded_call_is_answered_at_least_as_well() {
     let text = include_str!("../../../tests/vectors/cli/cni-cases.json");
     let recording: Recording = serde_json::from_str(text).unwrap();
     assert_eq!(recording.cases.len(), 34);
-    let mut grants: Vec<(&str, &str)> =
-        recording.cases.iter().filter_map(|case| Some((case.id(), case.address()?))).collect();
-    grants.extend([("iiiiiiiiiiiiiiiiiiiii", "10.32.0.7/12"), ("nnnnnnnnn", "10.32.0.10/12")]);
+    let mut grants: Vec<(&str, &str)> = recording
+        .cases
+        .iter()
+        .filter_map(|case| Some((case.id(), case.address()?)))
+        .collect();
+    grants.extend([
+        ("iiiiiiiiiiiiiiiiiiiii", "10.32.0.7/12"),
+        ("nnnnnnnnn", "10.32.0.10/12"),
+    ]);
     let daemon = FakeDaemon::start(&grants);
     let host = Host::with_bridge();
     let nowhere = nowhere();
 
     for (index, case) in recording.cases.iter().enumerate() {
-        let address = if case.id() == "nnnnnnnnn" { &nowhere } else { &daemon.address };
+        let address = if case.id() == "nnnnnnnnn" {
+            &nowhere
+        } else {
+            &daemon.address
+        };
 
         let reply = replay(case, &host, address);
 
@@ -107,12 +130,24 @@ fn every_recorded_call_is_answered_at_least_as_well() {
             improved(index).unwrap_or_else(|| (case.exit, case.stdout.clone().unwrap_or_default()));
         let name = format!("case {index}, {} {}", case.plugin, case.command());
         assert_eq!(i32::from(reply.failed), exit, "{name}: {reply:?}");
-        let ours = reply.stdout.unwrap_or_default().to_string().replace(&nowhere, "NOWHERE");
+        let ours = reply
+            .stdout
+            .unwrap_or_default()
+            .to_string()
+            .replace(&nowhere, "NOWHERE");
         let ours: Value = serde_json::from_str(&ours).unwrap();
         assert_contains(&ours, &expected, &name);
-        for line in case.stderr.iter().filter_map(|line| line.strip_prefix("weave-cni: ")) {
+        for line in case
+            .stderr
+            .iter()
+            .filter_map(|line| line.strip_prefix("weave-cni: "))
+        {
             let line = line.replace("127.0.0.1:6799", &nowhere);
-            assert!(reply.log.contains(&line), "{name}: no {line:?} in {:?}", reply.log);
+            assert!(
+                reply.log.contains(&line),
+                "{name}: no {line:?} in {:?}",
+                reply.log
+            );
         }
     }
 }
@@ -123,8 +158,11 @@ fn replay(case: &Case, host: &Host, daemon: &str) -> Reply {
         "weave-ipam" => Plugin::Ipam,
         other => panic!("plugin {other}"),
     };
-    let mut env: Vec<(&str, &str)> =
-        case.env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let mut env: Vec<(&str, &str)> = case
+        .env
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
     env.push(("CNI_PATH", "/opt/cni/bin"));
     play(plugin, &env, &case.stdin, host, daemon)
 }
@@ -135,7 +173,11 @@ fn assert_contains(ours: &Value, expected: &Value, name: &str) {
         (_, Value::Null) => {}
         (Value::Object(ours), Value::Object(expected)) => {
             for (key, value) in expected {
-                assert_contains(ours.get(key).unwrap_or(&Value::Null), value, &format!("{name}.{key}"));
+                assert_contains(
+                    ours.get(key).unwrap_or(&Value::Null),
+                    value,
+                    &format!("{name}.{key}"),
+                );
                 assert!(ours.contains_key(key), "{name}: no {key}");
             }
         }

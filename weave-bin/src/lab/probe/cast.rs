@@ -76,7 +76,9 @@ pub(crate) fn resolve(places: &[Place]) -> Option<String> {
     let target = to.address.addr();
     let mut answers = Vec::new();
     for _ in 0..ATTEMPTS {
-        let asked = from.namespace.run(|| arp::request("eth0", target, ARP_LIMIT));
+        let asked = from
+            .namespace
+            .run(|| arp::request("eth0", target, ARP_LIMIT));
         match asked {
             Ok(Ok(macs)) => answers = macs,
             Ok(Err(error)) => return Some(format!("ARP from {}: {}", from.label, plain(&error))),
@@ -88,7 +90,10 @@ pub(crate) fn resolve(places: &[Place]) -> Option<String> {
     }
     let macs: Vec<String> = answers.into_iter().map(mac_text).collect();
     match macs.as_slice() {
-        [] => Some(format!("ARP from {}: no answer for {target} ({})", from.label, to.label)),
+        [] => Some(format!(
+            "ARP from {}: no answer for {target} ({})",
+            from.label, to.label
+        )),
         [mac] if *mac == to.mac => None,
         others => Some(format!(
             "ARP from {}: {target} ({}) is at {}, expected {}",
@@ -118,7 +123,11 @@ fn one(sockets: &[(&Place, Socket)], sender: usize, cast: Cast, token: u64) -> V
     };
     let to = SockAddr::from(SocketAddr::new(IpAddr::V4(to), PORT));
     if let Err(error) = socket.send_to(&token.to_be_bytes(), &to) {
-        return vec![format!("{cast}: {} cannot send: {}", from.label, plain(&error))];
+        return vec![format!(
+            "{cast}: {} cannot send: {}",
+            from.label,
+            plain(&error)
+        )];
     }
     let mut copies = vec![0_u32; sockets.len()];
     let deadline = Instant::now() + LISTEN_LIMIT;
@@ -127,7 +136,10 @@ fn one(sockets: &[(&Place, Socket)], sender: usize, cast: Cast, token: u64) -> V
         for ((_, socket), copies) in sockets.iter().zip(&mut copies) {
             *copies += received(socket, token);
         }
-        let all = copies.iter().enumerate().all(|(index, copies)| index == sender || *copies > 0);
+        let all = copies
+            .iter()
+            .enumerate()
+            .all(|(index, copies)| index == sender || *copies > 0);
         if all {
             // Second copies of a loop come right behind.
             let since = *complete.get_or_insert_with(Instant::now);
@@ -143,9 +155,15 @@ fn one(sockets: &[(&Place, Socket)], sender: usize, cast: Cast, token: u64) -> V
             continue;
         }
         match copies {
-            0 => faults.push(format!("{cast} from {}: none at {}", from.label, place.label)),
+            0 => faults.push(format!(
+                "{cast} from {}: none at {}",
+                from.label, place.label
+            )),
             1 => {}
-            many => faults.push(format!("{cast} from {}: {many} copies at {}", from.label, place.label)),
+            many => faults.push(format!(
+                "{cast} from {}: {many} copies at {}",
+                from.label, place.label
+            )),
         }
     }
     faults
@@ -177,7 +195,10 @@ fn open(place: &Place, cast: Cast) -> Result<Socket, String> {
         }
         Ok(socket)
     };
-    let opened = place.namespace.run(open).map_err(|error| error.to_string())?;
+    let opened = place
+        .namespace
+        .run(open)
+        .map_err(|error| error.to_string())?;
     opened.map_err(|error| plain(&error))
 }
 

@@ -74,7 +74,10 @@ pub(crate) fn probe(
         .collect::<Result<Vec<_>, _>>()?;
     let reached = reach_all(endpoints, &sockets, begun + patience, stop);
     let settled = begun.elapsed();
-    let mut findings = Findings { settled, ..Findings::default() };
+    let mut findings = Findings {
+        settled,
+        ..Findings::default()
+    };
     let mut faults: Vec<String> = cast::resolve(places).into_iter().collect();
     faults.extend(cast::everyone(places, Cast::Broadcast, token ^ 1 << 32));
     findings.broadcast_ok = faults.is_empty();
@@ -111,7 +114,8 @@ pub(crate) fn probe(
 impl Findings {
     fn add(&mut self, (from, to): (Target, Target), cell: Cell) {
         if let (Some(from_pod), Some(to_pod)) = (from.pod, to.pod) {
-            self.pods.insert(((from.host, from_pod), (to.host, to_pod)), cell);
+            self.pods
+                .insert(((from.host, from_pod), (to.host, to_pod)), cell);
         } else {
             self.host_pairs += 1;
             self.host_reachable += usize::from(cell.is_some());
@@ -149,17 +153,23 @@ fn reach_all(
                         return;
                     }
                     let (numbers, addresses): (Vec<usize>, Vec<Ipv4Addr>) =
-                        targets(endpoints, from).map(|(to, target)| (to, target.address)).unzip();
+                        targets(endpoints, from)
+                            .map(|(to, target)| (to, target.address))
+                            .unzip();
                     // Everyone has a fair time, also those that come late.
                     let own = deadline.max(Instant::now() + LEAST);
                     let found = reach::reach(&sockets[from], &addresses, own, stop);
                     let map = numbers.into_iter().zip(found).collect();
-                    results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[from] = map;
+                    results
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)[from] = map;
                 }
             });
         }
     });
-    results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    results
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What can be said about a pair that did not answer.
@@ -171,7 +181,9 @@ fn why(source: &Endpoint, target: &Endpoint, outcome: &Reached) -> String {
         return format!("cannot send: {complaint}");
     }
     let address = target.address;
-    let table = source.namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/arp"));
+    let table = source
+        .namespace
+        .run(|| std::fs::read_to_string("/proc/thread-self/net/arp"));
     let table = table.ok().and_then(Result::ok).unwrap_or_default();
     let sent = outcome.sent;
     if resolved(&table, address) {
@@ -184,12 +196,15 @@ fn why(source: &Endpoint, target: &Endpoint, outcome: &Reached) -> String {
 /// Whether the neighbour table, as `/proc/net/arp` shows it, has a complete entry for `address`.
 fn resolved(table: &str, address: Ipv4Addr) -> bool {
     let address = address.to_string();
-    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|fields| {
-        // Flag ATF_COM of linux/if_arp.h.
-        let digits = fields.get(2).and_then(|flags| flags.strip_prefix("0x"));
-        let flags = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        fields.first() == Some(&address.as_str()) && flags.is_some_and(|flags| flags & 2 != 0)
-    })
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|fields| {
+            // Flag ATF_COM of linux/if_arp.h.
+            let digits = fields.get(2).and_then(|flags| flags.strip_prefix("0x"));
+            let flags = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            fields.first() == Some(&address.as_str()) && flags.is_some_and(|flags| flags & 2 != 0)
+        })
 }
 
 /// Sources that probe at the same time.
@@ -220,7 +235,12 @@ mod tests {
             address: Ipv4Addr::LOCALHOST,
             namespace: namespace.clone(),
         };
-        let all = [endpoint(1, None), endpoint(2, None), endpoint(1, Some(1)), endpoint(2, Some(1))];
+        let all = [
+            endpoint(1, None),
+            endpoint(2, None),
+            endpoint(1, Some(1)),
+            endpoint(2, Some(1)),
+        ];
 
         let count = |from: usize| targets(&all, from).count();
         assert_eq!([count(0), count(1), count(2), count(3)], [2, 2, 3, 3]);

@@ -28,7 +28,11 @@ impl EchoSocket {
     ///
     /// # Errors
     /// What the kernel refused, in words.
-    pub(crate) fn open(namespace: &Namespace, source: Ipv4Addr, token: u64) -> Result<Self, String> {
+    pub(crate) fn open(
+        namespace: &Namespace,
+        source: Ipv4Addr,
+        token: u64,
+    ) -> Result<Self, String> {
         let open = || -> io::Result<Socket> {
             let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
             socket.bind(&SockAddr::from(SocketAddr::new(IpAddr::V4(source), 0)))?;
@@ -40,7 +44,11 @@ impl EchoSocket {
             .map_err(|error| error.to_string())?
             .map_err(|error| format!("echo socket at {source}: {error}"))?;
         let [.., high, low] = token.to_be_bytes();
-        Ok(Self { socket, identifier: u16::from_be_bytes([high, low]), token })
+        Ok(Self {
+            socket,
+            identifier: u16::from_be_bytes([high, low]),
+            token,
+        })
     }
 
     /// Sends request `index` to `target`.
@@ -133,7 +141,9 @@ pub(crate) fn reach(
         while in_flight > 0 && now.elapsed() < RETRY {
             match socket.receive() {
                 Ok(Received::Answer(index)) => {
-                    let slot = usize::try_from(index).ok().and_then(|index| found.get_mut(index));
+                    let slot = usize::try_from(index)
+                        .ok()
+                        .and_then(|index| found.get_mut(index));
                     if let Some(slot) = slot.filter(|slot| !slot.answered) {
                         slot.answered = true;
                         left -= 1;
@@ -189,7 +199,10 @@ pub(crate) fn is_nothing(error: &io::Error) -> bool {
 /// The system's words in lower case, without their number.
 pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string().to_lowercase();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Requests in flight from one place.

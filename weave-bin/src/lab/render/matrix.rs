@@ -23,7 +23,10 @@ pub(crate) fn draw(pods: &[Pod], pairs: &BTreeMap<(Pod, Pod), Cell>) -> String {
 }
 
 fn pod_table(pods: &[Pod], pairs: &BTreeMap<(Pod, Pod), Cell>) -> String {
-    let labels: Vec<String> = pods.iter().map(|(host, pod)| format!("{host}/{pod}")).collect();
+    let labels: Vec<String> = pods
+        .iter()
+        .map(|(host, pod)| format!("{host}/{pod}"))
+        .collect();
     let mut text = "round trip in ms, row to column\n".to_owned();
     table(&mut text, &labels, |row, column| {
         if row == column {
@@ -47,7 +50,8 @@ fn host_table(pods: &[Pod], pairs: &BTreeMap<(Pod, Pod), Cell>) -> String {
         between.entry((*from, *to)).or_default().push(*cell);
     }
     let labels: Vec<String> = hosts.iter().map(usize::to_string).collect();
-    let mut text = "median round trip in ms between the pods of two hosts, row to column\n".to_owned();
+    let mut text =
+        "median round trip in ms between the pods of two hosts, row to column\n".to_owned();
     table(&mut text, &labels, |row, column| {
         let Some(cells) = between.get(&(hosts[row], hosts[column])) else {
             return "-".to_owned();
@@ -117,7 +121,9 @@ mod tests {
 
     #[test]
     fn many_pods_are_summed_up_by_host() {
-        let pods: Vec<Pod> = (1..=2).flat_map(|host| (1..=7).map(move |pod| (host, pod))).collect();
+        let pods: Vec<Pod> = (1..=2)
+            .flat_map(|host| (1..=7).map(move |pod| (host, pod)))
+            .collect();
         let mut pairs: BTreeMap<(Pod, Pod), Cell> = BTreeMap::new();
         for from in &pods {
             for to in pods.iter().filter(|to| *to != from) {

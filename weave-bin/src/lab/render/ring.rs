@@ -33,7 +33,11 @@ pub(crate) fn draw(
     let _ = writeln!(text, "  {} |{bar}| {}", range.network(), range.broadcast());
     let mut listed: Vec<(&str, &Owner<'_>)> = owners.iter().map(|(peer, o)| (*peer, o)).collect();
     listed.sort_by_key(|(_, owner)| owner.order);
-    let name_width = listed.iter().map(|(_, owner)| owner.nickname.len()).max().unwrap_or(0);
+    let name_width = listed
+        .iter()
+        .map(|(_, owner)| owner.nickname.len())
+        .max()
+        .unwrap_or(0);
     for (peer, owner) in listed {
         let share = percent(owner.size, total);
         let used = in_use.get(peer).copied().unwrap_or(0);
@@ -74,9 +78,17 @@ fn spans(range: Ipv4Net, entries: &[RingEntry]) -> Vec<Span<'_>> {
         let start = u128::from(u32::from(token) - u32::from(range.network()));
         let end = start + entry.size.min(total);
         let peer = entry.peer.as_str();
-        spans.push(Span { start, end: end.min(total), peer });
+        spans.push(Span {
+            start,
+            end: end.min(total),
+            peer,
+        });
         if end > total {
-            spans.push(Span { start: 0, end: end - total, peer });
+            spans.push(Span {
+                start: 0,
+                end: end - total,
+                peer,
+            });
         }
     }
     spans
@@ -85,13 +97,19 @@ fn spans(range: Ipv4Net, entries: &[RingEntry]) -> Vec<Span<'_>> {
 /// Letters in order of the first address owned.
 fn owners<'a>(entries: &'a [RingEntry], spans: &[Span<'a>]) -> BTreeMap<&'a str, Owner<'a>> {
     let mut owners: BTreeMap<&str, Owner<'_>> = BTreeMap::new();
-    let nicknames: BTreeMap<&str, &str> =
-        entries.iter().map(|entry| (entry.peer.as_str(), entry.nickname.as_str())).collect();
+    let nicknames: BTreeMap<&str, &str> = entries
+        .iter()
+        .map(|entry| (entry.peer.as_str(), entry.nickname.as_str()))
+        .collect();
     for span in spans {
         let order = owners.len();
         let owner = owners.entry(span.peer).or_insert_with(|| Owner {
             letter: char::from(LETTERS[order % LETTERS.len()]),
-            nickname: nicknames.get(span.peer).copied().filter(|n| !n.is_empty()).unwrap_or(span.peer),
+            nickname: nicknames
+                .get(span.peer)
+                .copied()
+                .filter(|n| !n.is_empty())
+                .unwrap_or(span.peer),
             size: 0,
             order,
         });
@@ -100,12 +118,7 @@ fn owners<'a>(entries: &'a [RingEntry], spans: &[Span<'a>]) -> BTreeMap<&'a str,
     owners
 }
 
-fn cell_owner<'a>(
-    spans: &[Span<'a>],
-    total: u128,
-    cell: usize,
-    width: usize,
-) -> Option<&'a str> {
+fn cell_owner<'a>(spans: &[Span<'a>], total: u128, cell: usize, width: usize) -> Option<&'a str> {
     // Cells of a range smaller than the bar overlap in one address each.
     let (cell, width) = (u128::try_from(cell).ok()?, u128::try_from(width).ok()?);
     let start = cell * total / width;
@@ -117,7 +130,10 @@ fn cell_owner<'a>(
             *shares.entry(span.peer).or_default() += overlap;
         }
     }
-    shares.into_iter().max_by_key(|(_, share)| *share).map(|(peer, _)| peer)
+    shares
+        .into_iter()
+        .max_by_key(|(_, share)| *share)
+        .map(|(peer, _)| peer)
 }
 
 /// One digit after the point, rounded down so that shares never add up to more than everything.
@@ -172,7 +188,12 @@ mod tests {
             entry("10.0.0.192", 64, 1),
         ];
 
-        let picture = draw("10.0.0.0/24".parse().unwrap(), &entries, &BTreeMap::new(), 4);
+        let picture = draw(
+            "10.0.0.0/24".parse().unwrap(),
+            &entries,
+            &BTreeMap::new(),
+            4,
+        );
 
         assert_eq!(
             picture,
@@ -187,7 +208,12 @@ mod tests {
     fn the_last_part_may_run_over_the_end() {
         let entries = [entry("10.0.0.64", 64, 1), entry("10.0.0.128", 192, 2)];
 
-        let picture = draw("10.0.0.0/24".parse().unwrap(), &entries, &BTreeMap::new(), 4);
+        let picture = draw(
+            "10.0.0.0/24".parse().unwrap(),
+            &entries,
+            &BTreeMap::new(),
+            4,
+        );
 
         assert!(picture.contains("|BABB|"), "{picture}");
     }
@@ -203,6 +229,14 @@ mod tests {
 
         assert!(draw(range, &odd, &BTreeMap::new(), 8).contains("|AAAAAAAA|"));
         assert!(draw(range, &[], &BTreeMap::new(), 8).contains("nobody"));
-        assert!(draw("10.0.0.0/30".parse().unwrap(), &odd[..1], &BTreeMap::new(), 9).contains("|AAAAAAAAA|"));
+        assert!(
+            draw(
+                "10.0.0.0/30".parse().unwrap(),
+                &odd[..1],
+                &BTreeMap::new(),
+                9
+            )
+            .contains("|AAAAAAAAA|")
+        );
     }
 }

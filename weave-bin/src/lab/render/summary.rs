@@ -12,35 +12,92 @@ pub(crate) fn draw(outcome: &Outcome) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{label:<13} {value}");
     };
-    line("pods", format!("{} of {} pairs reach each other", outcome.reachable, outcome.pairs));
-    line("hosts", format!("{} of {} host-pod pairs", outcome.host_reachable, outcome.host_pairs));
+    line(
+        "pods",
+        format!(
+            "{} of {} pairs reach each other",
+            outcome.reachable, outcome.pairs
+        ),
+    );
+    line(
+        "hosts",
+        format!(
+            "{} of {} host-pod pairs",
+            outcome.host_reachable, outcome.host_pairs
+        ),
+    );
     line("broadcast", verdict(outcome.broadcast_ok).to_owned());
     line("multicast", verdict(outcome.multicast_ok).to_owned());
     line("connections", connections(outcome));
-    line("addresses", format!("{} duplicate", outcome.duplicate_addresses));
-    line("rings", if outcome.rings_equal { "equal" } else { "DIFFER" }.to_owned());
+    line(
+        "addresses",
+        format!("{} duplicate", outcome.duplicate_addresses),
+    );
+    line(
+        "rings",
+        if outcome.rings_equal {
+            "equal"
+        } else {
+            "DIFFER"
+        }
+        .to_owned(),
+    );
     if let Some(times) = outcome.cni_add_ms {
         let calls = outcome.cni_adds;
-        line("CNI ADD", format!("p50 {:.1} ms, p99 {:.1} ms ({calls} calls)", times.p50, times.p99));
+        line(
+            "CNI ADD",
+            format!(
+                "p50 {:.1} ms, p99 {:.1} ms ({calls} calls)",
+                times.p50, times.p99
+            ),
+        );
     }
-    let rtts = [("same host", outcome.rtt_same_host_ms), ("across hosts", outcome.rtt_cross_host_ms)];
+    let rtts = [
+        ("same host", outcome.rtt_same_host_ms),
+        ("across hosts", outcome.rtt_cross_host_ms),
+    ];
     for (label, rtt) in rtts {
         if let Some(Percentiles { p50, p99 }) = rtt {
-            line(label, format!("round trip p50 {p50:.3} ms, p99 {p99:.3} ms"));
+            line(
+                label,
+                format!("round trip p50 {p50:.3} ms, p99 {p99:.3} ms"),
+            );
         }
     }
     if let Some(kib) = outcome.daemon_rss_kib {
-        line("memory", format!("{}.{} MiB in the largest daemon", kib / 1024, kib % 1024 * 10 / 1024));
+        line(
+            "memory",
+            format!(
+                "{}.{} MiB in the largest daemon",
+                kib / 1024,
+                kib % 1024 * 10 / 1024
+            ),
+        );
     }
     let settled = outcome.settled_s;
-    line("time", format!("{:.1} s, all answers after {settled:.2} s", outcome.elapsed_s));
+    line(
+        "time",
+        format!(
+            "{:.1} s, all answers after {settled:.2} s",
+            outcome.elapsed_s
+        ),
+    );
     for failure in outcome.failed.iter().take(SHOWN) {
-        let _ = writeln!(text, "  {} to {}: {}", failure.from, failure.to, failure.why);
+        let _ = writeln!(
+            text,
+            "  {} to {}: {}",
+            failure.from, failure.to, failure.why
+        );
     }
     if outcome.failed.len() > SHOWN {
         let _ = writeln!(text, "  and {} more", outcome.failed.len() - SHOWN);
     }
-    for fault in outcome.cast_faults.iter().chain(&outcome.duplicates).take(SHOWN) {
+    for fault in outcome
+        .cast_faults
+        .iter()
+        .chain(&outcome.duplicates)
+        .take(SHOWN)
+    {
         let _ = writeln!(text, "  {fault}");
     }
     let trouble = outcome.trouble();
@@ -58,12 +115,23 @@ fn verdict(ok: bool) -> &'static str {
 
 fn connections(outcome: &Outcome) -> String {
     let all = outcome.connections.len();
-    let up = outcome.connections.iter().filter(|connection| connection.established).count();
-    let mut overlays: Vec<&str> =
-        outcome.connections.iter().map(|connection| connection.overlay.as_str()).collect();
+    let up = outcome
+        .connections
+        .iter()
+        .filter(|connection| connection.established)
+        .count();
+    let mut overlays: Vec<&str> = outcome
+        .connections
+        .iter()
+        .map(|connection| connection.overlay.as_str())
+        .collect();
     overlays.sort_unstable();
     overlays.dedup();
-    let over = if overlays.is_empty() { String::new() } else { format!(", {}", overlays.join(" and ")) };
+    let over = if overlays.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", overlays.join(" and "))
+    };
     format!("{up} of {all} established{over}")
 }
 
