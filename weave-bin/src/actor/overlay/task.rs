@@ -264,11 +264,12 @@ impl<W: Wire> Task<W> {
             return;
         };
         let id = ConnectionId::from(id);
+        let label = self.label(served.remote);
         let Some(trouble) = trouble else {
+            info!("overlay_switch ->[{label}] using {NAME}");
             self.around.mesh.established(id).await;
             return;
         };
-        let label = self.label(served.remote);
         warn!("fastdp ->[{label}]: {trouble}");
         let reason = format!("no working forwarders to {label}");
         self.around.mesh.overlay_failed(id, reason).await;
