@@ -22,7 +22,9 @@ pub use value::{StructValue, Value};
 
 pub(crate) use cursor::{Cursor, put_bytes, put_uint};
 pub(crate) use encode::{put_top_bytes, put_top_str, put_top_uint};
-pub(crate) use registry::{BOOL, BYTES, Definition, Registry, STRING, TypeId, UINT};
+pub(crate) use registry::{
+    BOOL, BYTES, Definition, Registry, STRING, StructDefinition, TypeId, UINT,
+};
 
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,12 @@
 //! The sender's definitions are matched by field name once per type; what is not known is skipped.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::btree_map::Entry;
 
-use crate::gob::{BOOL, BYTES, Cursor, Decoder, Definition, Error, Registry, STRING, TypeId, UINT};
+use crate::gob::{
+    BOOL, BYTES, Cursor, Decoder, Definition, Error, Registry, STRING, StructDefinition, TypeId,
+    UINT,
+};
 use crate::peer::{Link, MAX_ADDRESS, MAX_NICKNAME, PeerName, PeerRecord, ShortId, Uid};
 
 /// The most records accepted in one update. The largest full mesh whose complete state fits a
@@ -151,15 +154,18 @@ pub(super) struct Known {
 }
 
 /// How to read a struct of the sender's type: for each of its fields, the number of the known
-/// field it is. Made at the first value and kept for the others.
+/// field it is. Made at the first value of a type and kept for the others.
 struct Plan {
     known: Known,
-    made: Option<(TypeId, Vec<Option<usize>>)>,
+    made: BTreeMap<TypeId, Vec<Option<usize>>>,
 }
 
 impl Plan {
     fn new(known: Known) -> Self {
-        Self { known, made: None }
+        Self {
+            known,
+            made: BTreeMap::new(),
+        }
     }
 
     /// Reads a struct; `visit` gets the number of a known field and has to move past it, fields
@@ -181,18 +187,10 @@ impl Plan {
                 });
             }
         };
-        if self
-            .made
-            .as_ref()
-            .is_none_or(|(made_for, _)| *made_for != id)
-        {
-            self.made = Some((
-                id,
-                self.known
-                    .plan(types, &definition.names, &definition.types)?,
-            ));
-        }
-        let plan = self.made.as_ref().map_or(&[][..], |(_, plan)| plan);
+        let plan = match self.made.entry(id) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(free) => free.insert(self.known.plan(types, definition)?),
+        };
         definition.walk(cursor, is_top, |index, cursor| match plan[index] {
             Some(field) => visit(field, cursor),
             None => types.skip(definition.types[index], cursor, types.depth()),
@@ -201,14 +199,9 @@ impl Plan {
 }
 
 impl Known {
-    fn plan(
-        self,
-        types: &Registry,
-        names: &[Arc<str>],
-        ids: &[TypeId],
-    ) -> Result<Vec<Option<usize>>, Error> {
-        let mut plan = Vec::with_capacity(names.len());
-        for (name, id) in names.iter().zip(ids) {
+    fn plan(self, types: &Registry, sent: &StructDefinition) -> Result<Vec<Option<usize>>, Error> {
+        let mut plan = Vec::with_capacity(sent.types.len());
+        for (name, id) in sent.names.iter().zip(&sent.types) {
             let field = self.fields.iter().position(|(known, _)| **known == **name);
             if let Some((_, wanted)) = field.map(|field| self.fields[field])
                 && *id != wanted
@@ -221,7 +214,7 @@ impl Known {
             }
             plan.push(field);
         }
-        if !names.is_empty() && plan.iter().all(Option::is_none) {
+        if !plan.is_empty() && plan.iter().all(Option::is_none) {
             return Err(Error::NoCommonField(self.name));
         }
         Ok(plan)
