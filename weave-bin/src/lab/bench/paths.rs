@@ -11,17 +11,16 @@
 //!
 //! The VXLAN device is as good as we know to make one: fixed network, no learning, static entries
 //! for the pod's address and for everything else, no outer checksum (which is also what our overlay
-//! sends). Devices in a host disappear with the host's namespace; pods are namespaces whose names
-//! start with the prefix given, for the caller to remove.
+//! sends). Nothing is removed here: devices in a host disappear with the host's namespace, pods are
+//! namespaces under names the caller chooses and removes.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 
-use anyhow::{Context as _, Result};
 use ipnet::{IpNet, Ipv4Net};
 use socket2::Socket;
-use weave_datapath::netlink::{Netlink, Route};
-use weave_datapath::netns::Namespace;
+use weave_datapath::netlink::{self, Netlink, Route};
+use weave_datapath::netns::{self, Namespace};
 
 use super::load::open::{self, Connection, Place};
 
@@ -32,6 +31,10 @@ pub(crate) struct Host {
     pub(crate) namespace: Namespace,
     /// The host's address on the underlay.
     pub(crate) underlay: Ipv4Addr,
+    /// Name for the namespace of the pod on the VXLAN path.
+    pub(crate) vxlan_pod: String,
+    /// Name for the namespace of the pod on the routed path.
+    pub(crate) plain_pod: String,
 }
 
 /// Two pods that reach each other.
@@ -71,13 +74,33 @@ impl Ends {
     }
 }
 
+/// Why a path could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The kernel refused a device, address or route.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// A namespace could not be made or entered.
+    #[error(transparent)]
+    Namespace(#[from] netns::Error),
+    /// A host does not forward packets for its pods.
+    #[error("turn on forwarding in a host: {0}")]
+    Forwarding(io::Error),
+    /// An interface that was there a moment ago.
+    #[error("interface {0} is gone")]
+    Missing(String),
+    /// The host has not the address it is said to have.
+    #[error("no interface of the host has the address {0}")]
+    NoUnderlay(Ipv4Addr),
+}
+
 /// Makes a kernel VXLAN between `hosts` with one pod in each.
 ///
 /// # Errors
 ///
 /// A namespace, device or address could not be made; what was made is left to the caller.
-pub(crate) async fn vxlan(hosts: &[Host; 2], prefix: &str, mtu: u32) -> Result<Ends> {
-    let [client, server] = [0, 1].map(|own| vxlan_pod(hosts, own, prefix, mtu));
+pub(crate) async fn vxlan(hosts: &[Host; 2], mtu: u32) -> Result<Ends, Error> {
+    let [client, server] = [0, 1].map(|own| vxlan_pod(hosts, own, mtu));
     let (client, server) = (client.await?, server.await?);
     Ok(Ends {
         client,
@@ -91,8 +114,8 @@ pub(crate) async fn vxlan(hosts: &[Host; 2], prefix: &str, mtu: u32) -> Result<E
 /// # Errors
 ///
 /// As [`vxlan`].
-pub(crate) async fn plain(hosts: &[Host; 2], prefix: &str, mtu: u32) -> Result<Ends> {
-    let [client, server] = [0, 1].map(|own| plain_pod(hosts, own, prefix, mtu));
+pub(crate) async fn plain(hosts: &[Host; 2], mtu: u32) -> Result<Ends, Error> {
+    let [client, server] = [0, 1].map(|own| plain_pod(hosts, own, mtu));
     let (client, server) = (client.await?, server.await?);
     Ok(Ends {
         client,
@@ -101,7 +124,7 @@ pub(crate) async fn plain(hosts: &[Host; 2], prefix: &str, mtu: u32) -> Result<E
     })
 }
 
-async fn vxlan_pod(hosts: &[Host; 2], own: u8, prefix: &str, mtu: u32) -> Result<Namespace> {
+async fn vxlan_pod(hosts: &[Host; 2], own: u8, mtu: u32) -> Result<Namespace, Error> {
     let (host, other) = (&hosts[usize::from(own)], &hosts[usize::from(1 - own)]);
     let netlink = Netlink::open_in(&host.namespace)?;
     let tunnel = netlink
@@ -116,13 +139,7 @@ async fn vxlan_pod(hosts: &[Host; 2], own: u8, prefix: &str, mtu: u32) -> Result
 
     netlink.create_bridge("bench-bridge", None, mtu).await?;
     let bridge = index(&netlink, "bench-bridge").await?;
-    let pod = pod(
-        &netlink,
-        &format!("{prefix}bench-vxlan-{own}"),
-        "bench-v",
-        mtu,
-    )
-    .await?;
+    let pod = pod(&netlink, &host.vxlan_pod, "bench-v", mtu).await?;
     pod.netlink.set_mac(pod.index, vxlan_mac(own)).await?;
     pod.netlink
         .add_address(pod.index, vxlan_address(own).into())
@@ -136,19 +153,13 @@ async fn vxlan_pod(hosts: &[Host; 2], own: u8, prefix: &str, mtu: u32) -> Result
     Ok(pod.namespace)
 }
 
-async fn plain_pod(hosts: &[Host; 2], own: u8, prefix: &str, mtu: u32) -> Result<Namespace> {
+async fn plain_pod(hosts: &[Host; 2], own: u8, mtu: u32) -> Result<Namespace, Error> {
     let (host, other) = (&hosts[usize::from(own)], &hosts[usize::from(1 - own)]);
     host.namespace
         .run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?
-        .context("turn on forwarding in a lab host")?;
+        .map_err(Error::Forwarding)?;
     let netlink = Netlink::open_in(&host.namespace)?;
-    let pod = pod(
-        &netlink,
-        &format!("{prefix}bench-plain-{own}"),
-        "bench-p",
-        mtu,
-    )
-    .await?;
+    let pod = pod(&netlink, &host.plain_pod, "bench-p", mtu).await?;
     netlink
         .add_address(pod.host_index, plain_address(own, GATEWAY).into())
         .await?;
@@ -179,7 +190,7 @@ struct Pod {
     host_index: u32,
 }
 
-async fn pod(host: &Netlink, name: &str, interface: &str, mtu: u32) -> Result<Pod> {
+async fn pod(host: &Netlink, name: &str, interface: &str, mtu: u32) -> Result<Pod, Error> {
     let namespace = Namespace::create_named(name)?;
     host.create_veth_into(interface, "eth0", &namespace, mtu)
         .await?;
@@ -197,14 +208,12 @@ async fn pod(host: &Netlink, name: &str, interface: &str, mtu: u32) -> Result<Po
     })
 }
 
-async fn index(netlink: &Netlink, name: &str) -> Result<u32> {
+async fn index(netlink: &Netlink, name: &str) -> Result<u32, Error> {
     let link = netlink.link_by_name(name).await?;
-    Ok(link
-        .with_context(|| format!("interface {name} is gone"))?
-        .index)
+    Ok(link.ok_or_else(|| Error::Missing(name.to_owned()))?.index)
 }
 
-async fn underlay_device(netlink: &Netlink, address: Ipv4Addr) -> Result<u32> {
+async fn underlay_device(netlink: &Netlink, address: Ipv4Addr) -> Result<u32, Error> {
     for link in netlink.links().await? {
         if netlink
             .addresses(link.index)
@@ -215,7 +224,7 @@ async fn underlay_device(netlink: &Netlink, address: Ipv4Addr) -> Result<u32> {
             return Ok(link.index);
         }
     }
-    anyhow::bail!("no interface of the lab host has the address {address}")
+    Err(Error::NoUnderlay(address))
 }
 
 /// Address of the pod on host `host` of the VXLAN path (a documentation network, RFC 5737: the lab
@@ -269,6 +278,8 @@ mod tests {
             let hosts = [0, 1].map(|own: u8| Host {
                 namespace: Namespace::create_named(&format!("{PREFIX}host-{own}")).unwrap(),
                 underlay: Ipv4Addr::new(10, 99, 0, own + 1),
+                vxlan_pod: format!("{PREFIX}vxlan-{own}"),
+                plain_pod: format!("{PREFIX}plain-{own}"),
             });
             let netlink = Netlink::open_in(&hosts[0].namespace).unwrap();
             netlink
@@ -293,7 +304,7 @@ mod tests {
     }
 
     fn sweep() {
-        for name in weave_datapath::netns::list_named().unwrap() {
+        for name in netns::list_named().unwrap() {
             if name.starts_with(PREFIX) {
                 Namespace::delete_named(&name).unwrap();
             }
@@ -307,8 +318,8 @@ mod tests {
             return;
         }
         let lab = Lab::new().await;
-        let vxlan = vxlan(&lab.hosts, PREFIX, 1376).await.unwrap();
-        let plain = plain(&lab.hosts, PREFIX, 1376).await.unwrap();
+        let vxlan = vxlan(&lab.hosts, 1376).await.unwrap();
+        let plain = plain(&lab.hosts, 1376).await.unwrap();
 
         let placement = Placement::of_this_process().unwrap();
         let span = Span {

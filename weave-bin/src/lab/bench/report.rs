@@ -14,18 +14,18 @@ use super::stats::{median, paired_difference, paired_ratio};
 
 /// All samples of one metric, one for each round.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Runs {
+pub(crate) struct Runs {
     /// Samples of the overlay of the running daemons.
-    pub ours: Vec<f64>,
+    pub(crate) ours: Vec<f64>,
     /// Samples of the kernel VXLAN set up by hand.
-    pub vxlan: Vec<f64>,
+    pub(crate) vxlan: Vec<f64>,
     /// Samples of plain routing.
-    pub plain: Vec<f64>,
+    pub(crate) plain: Vec<f64>,
 }
 
 impl Runs {
     /// The samples of one path.
-    pub fn of(&self, path: Path) -> &[f64] {
+    pub(crate) fn of(&self, path: Path) -> &[f64] {
         match path {
             Path::Ours => &self.ours,
             Path::Vxlan => &self.vxlan,
@@ -44,74 +44,74 @@ impl Runs {
 
 /// Samples of all metrics, gathered while rounds go by.
 #[derive(Debug, Clone, Default)]
-pub struct Samples {
+pub(crate) struct Samples {
     runs: BTreeMap<Metric, Runs>,
 }
 
 impl Samples {
     /// Adds the sample of one round.
-    pub fn push(&mut self, metric: Metric, path: Path, sample: f64) {
+    pub(crate) fn push(&mut self, metric: Metric, path: Path, sample: f64) {
         self.runs.entry(metric).or_default().push(path, sample);
     }
 
     /// The sample added last.
-    pub fn latest(&self, metric: Metric, path: Path) -> Option<f64> {
+    pub(crate) fn latest(&self, metric: Metric, path: Path) -> Option<f64> {
         self.runs.get(&metric)?.of(path).last().copied()
     }
 }
 
 /// Under which conditions the samples were taken.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Conditions {
+pub(crate) struct Conditions {
     /// Rounds, each of which visited every path once for every measurement.
-    pub rounds: u32,
+    pub(crate) rounds: u32,
     /// Seconds counted in each sample.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Hosts in the lab.
-    pub hosts: usize,
+    pub(crate) hosts: usize,
     /// Largest packet of the pods' interfaces in bytes, the same on every path.
-    pub mtu: u32,
+    pub(crate) mtu: u32,
     /// How the kernel attached the programs of the overlay, or which overlay carried the traffic.
-    pub overlay: String,
+    pub(crate) overlay: String,
     /// Processors the load could use.
-    pub processors: usize,
+    pub(crate) processors: usize,
     /// Release of the running kernel.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// Seconds from start to report.
-    pub elapsed_s: f64,
+    pub(crate) elapsed_s: f64,
 }
 
 /// One metric over all paths.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Line {
+pub(crate) struct Line {
     /// Name of the metric.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Unit of values and samples.
-    pub unit: &'static str,
+    pub(crate) unit: &'static str,
     /// `higher` or `lower`: which values are better.
-    pub better: &'static str,
+    pub(crate) better: &'static str,
     /// Median of the overlay of the running daemons.
-    pub ours: f64,
+    pub(crate) ours: f64,
     /// Median of the kernel VXLAN set up by hand.
-    pub vxlan: f64,
+    pub(crate) vxlan: f64,
     /// Median of plain routing.
-    pub plain: f64,
+    pub(crate) plain: f64,
     /// Median over rounds of `ours / vxlan`.
-    pub ratio_vxlan: f64,
+    pub(crate) ratio_vxlan: f64,
     /// Median over rounds of `ours / plain`.
-    pub ratio_plain: f64,
+    pub(crate) ratio_plain: f64,
     /// Lower and upper quartile of `ours / vxlan`.
-    pub ratio_vxlan_quartiles: [f64; 2],
+    pub(crate) ratio_vxlan_quartiles: [f64; 2],
     /// Lower and upper quartile of `ours / plain`.
-    pub ratio_plain_quartiles: [f64; 2],
+    pub(crate) ratio_plain_quartiles: [f64; 2],
     /// Microseconds added to the kernel VXLAN, of latencies: median over rounds of the difference.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub added_us_vxlan: Option<f64>,
+    pub(crate) added_us_vxlan: Option<f64>,
     /// Microseconds added to plain routing, of latencies: median over rounds of the difference.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub added_us_plain: Option<f64>,
+    pub(crate) added_us_plain: Option<f64>,
     /// Every sample.
-    pub runs: Runs,
+    pub(crate) runs: Runs,
     #[serde(skip)]
     metric: Metric,
 }
@@ -159,19 +159,19 @@ impl Line {
 
 /// Everything the benchmark found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
-    /// The metrics, in the order of [`Metric::ALL`].
-    pub metrics: Vec<Line>,
+pub(crate) struct Report {
+    /// The metrics, in the order of [`Metric`].
+    pub(crate) metrics: Vec<Line>,
     /// How they were measured.
     #[serde(flatten)]
-    pub conditions: Conditions,
+    pub(crate) conditions: Conditions,
 }
 
 impl Report {
     /// The report on `samples`.
     ///
     /// `None` when a path lacks samples of a metric, or a sample that is divided by is zero.
-    pub fn new(samples: Samples, conditions: Conditions) -> Option<Self> {
+    pub(crate) fn new(samples: Samples, conditions: Conditions) -> Option<Self> {
         let lines = samples
             .runs
             .into_iter()
@@ -184,7 +184,7 @@ impl Report {
     }
 
     /// A table for people, with a line on how to read it.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let conditions = &self.conditions;
         let mut text = format!(
             "pod to pod on {} hosts, overlay {}, MTU {}; {} rounds of {} s, {} processors, {:.0} s in all\n\n",
@@ -198,8 +198,8 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "{:<19}{:<10}{:>9}{:>9}{:>9}   {:<20}{:<20}{}",
-            "", "", "ours", "vxlan", "plain", "ours/vxlan", "ours/plain", "added to vxlan"
+            "{:<29}{:>9}{:>9}{:>9}   {:<20}{:<20}added to vxlan",
+            "", "ours", "vxlan", "plain", "ours/vxlan", "ours/plain"
         );
         for line in &self.metrics {
             let _ = write!(text, "{:<19}{:<10}", line.metric.title(), line.unit);

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
-
 use super::load::Placement;
 use super::measure::{Gathered, TURNS, moment};
 use super::paths::Ends;
 use super::plan::{Measurement, Metric, Path};
 use super::report::{Samples, value};
+use crate::lab::error::Error;
 use crate::lab::progress::Progress;
 
 /// The pods at both ends of each path.
@@ -49,7 +48,7 @@ pub(crate) async fn run(
     sample: Duration,
     placement: &Placement,
     progress: &Progress,
-) -> Result<Samples> {
+) -> Result<Samples, Error> {
     let mut samples = Samples::default();
     let mut clock = Clock::start(rounds);
     for round in 0..rounds {
@@ -80,7 +79,7 @@ async fn visit(
     round: u32,
     sample: Duration,
     placement: &Placement,
-) -> Result<Vec<(Path, Vec<(Metric, f64)>)>> {
+) -> Result<Vec<(Path, Vec<(Metric, f64)>)>, Error> {
     let mut gathered = Path::ALL.map(|path| (path, Gathered::default()));
     for turn in 0..TURNS {
         for path in Path::order(round * TURNS + turn) {
@@ -97,14 +96,18 @@ async fn visit(
             });
             *so_far = moment
                 .await
-                .context("a measurement ended early")?
-                .map_err(|error| anyhow!("path {path}, {measurement}: {error}"))?;
+                .map_err(|error| broken(path, measurement, error))?
+                .map_err(|error| broken(path, measurement, error))?;
         }
     }
     Ok(gathered
         .into_iter()
         .map(|(path, taken)| (path, taken.metrics(measurement)))
         .collect())
+}
+
+fn broken(path: Path, measurement: Measurement, error: impl std::fmt::Display) -> Error {
+    Error::kernel(format!("{measurement} over the path {path:?}"), error)
 }
 
 /// What the last sample of each path was.

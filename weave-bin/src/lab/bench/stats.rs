@@ -7,22 +7,22 @@
 
 /// The middle of some samples and the quartiles around it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// A quarter of the samples are at or below this.
-    pub low: f64,
+    pub(crate) low: f64,
     /// Half of the samples are at or below this.
-    pub middle: f64,
+    pub(crate) middle: f64,
     /// Three quarters of the samples are at or below this.
-    pub high: f64,
+    pub(crate) high: f64,
 }
 
 /// The median of `samples`: the mean of the two in the middle when their number is even.
-pub fn median(samples: &[f64]) -> Option<f64> {
+pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     quantile(samples, 1, 2)
 }
 
 /// Quartiles of `samples`.
-pub fn spread(samples: &[f64]) -> Option<Spread> {
+pub(crate) fn spread(samples: &[f64]) -> Option<Spread> {
     Some(Spread {
         low: quantile(samples, 1, 4)?,
         middle: quantile(samples, 1, 2)?,
@@ -33,7 +33,7 @@ pub fn spread(samples: &[f64]) -> Option<Spread> {
 /// Quartiles of `ours[i] / theirs[i]` over all rounds `i`.
 ///
 /// `None` when the two differ in length or a sample of `theirs` is not above zero.
-pub fn paired_ratio(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
+pub(crate) fn paired_ratio(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
     if ours.len() != theirs.len() || theirs.iter().any(|sample| *sample <= 0.0) {
         return None;
     }
@@ -46,7 +46,7 @@ pub fn paired_ratio(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
 }
 
 /// The median of `ours[i] - theirs[i]` over all rounds `i`; `None` when they differ in length.
-pub fn paired_difference(ours: &[f64], theirs: &[f64]) -> Option<f64> {
+pub(crate) fn paired_difference(ours: &[f64], theirs: &[f64]) -> Option<f64> {
     if ours.len() != theirs.len() {
         return None;
     }
@@ -62,7 +62,7 @@ pub fn paired_difference(ours: &[f64], theirs: &[f64]) -> Option<f64> {
 /// neighbours (the "type 7" estimate most statistics programs use).
 ///
 /// `None` when there is no sample, one is not a number, or the fraction is not within 0 and 1.
-pub fn quantile(samples: &[f64], numerator: usize, denominator: usize) -> Option<f64> {
+pub(crate) fn quantile(samples: &[f64], numerator: usize, denominator: usize) -> Option<f64> {
     if samples.is_empty() || numerator > denominator || denominator == 0 {
         return None;
     }
@@ -82,7 +82,7 @@ pub fn quantile(samples: &[f64], numerator: usize, denominator: usize) -> Option
 /// The smallest of `times` that at least `percent` of 100 do not exceed; reorders them.
 ///
 /// `None` when there are none, or `percent` is not from 1 to 100.
-pub fn nearest_rank(times: &mut [u32], percent: usize) -> Option<u32> {
+pub(crate) fn nearest_rank(times: &mut [u32], percent: usize) -> Option<u32> {
     let rank = (times.len() * percent).div_ceil(100).checked_sub(1)?;
     if rank >= times.len() {
         return None;
