@@ -158,36 +158,40 @@ fn missing(
     reports: &BTreeMap<usize, Result<Report, String>>,
 ) -> Vec<(usize, String)> {
     let mut missing = Vec::new();
-    let hosts = record.plan.hosts.len();
     for host in &record.plan.hosts {
-        let report = match reports.get(&host.number) {
-            Some(Ok(report)) => report,
-            Some(Err(reason)) => {
-                missing.push((host.number, format!("does not answer: {reason}")));
-                continue;
-            }
-            None => continue,
+        let lack = match reports.get(&host.number) {
+            Some(Ok(report)) => lack(record, report),
+            Some(Err(reason)) => Some(format!("does not answer: {reason}")),
+            None => Some("was not asked".to_owned()),
         };
-        let up: Vec<String> = connections(report)
-            .into_iter()
-            .filter(|connection| connection.established)
-            .map(|connection| connection.to)
-            .collect();
-        let lacking = host
-            .neighbours
-            .iter()
-            .find(|n| !up.contains(&format!("host-{}", n.number)));
-        if let Some(neighbour) = lacking {
-            missing.push((
-                host.number,
-                format!("has no connection to host {}", neighbour.number),
-            ));
-        } else if report.router.peers.len() != hosts {
-            let known = report.router.peers.len();
-            missing.push((host.number, format!("knows {known} of {hosts} peers")));
-        }
+        missing.extend(lack.map(|lack| (host.number, lack)));
     }
     missing
+}
+
+/// What the daemon that made `report` does not know yet. Its own connections are not enough: frames
+/// take a connection only when the daemon knows that the other end takes it too.
+fn lack(record: &Record, report: &Report) -> Option<String> {
+    let peers = &report.router.peers;
+    for host in &record.plan.hosts {
+        let name = format!("host-{}", host.number);
+        let Some(peer) = peers.iter().find(|peer| peer.nick_name == name) else {
+            return Some(format!("does not know host {}", host.number));
+        };
+        for neighbour in &host.neighbours {
+            let other = format!("host-{}", neighbour.number);
+            let up = peer
+                .connections
+                .iter()
+                .any(|connection| connection.nick_name == other && connection.established);
+            if !up {
+                return Some(format!("sees no connection from {name} to {other}"));
+            }
+        }
+    }
+    let routes = report.router.unicast_routes.len();
+    let hosts = record.plan.hosts.len();
+    (routes < hosts).then(|| format!("has routes to {routes} of {hosts} hosts"))
 }
 
 /// The connections of the daemon that made `report`, by nickname.

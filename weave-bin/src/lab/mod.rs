@@ -11,7 +11,7 @@
 //! ```
 
 mod args;
-mod bench;
+pub mod bench;
 mod build;
 mod commands;
 mod daemons;
