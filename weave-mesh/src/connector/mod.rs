@@ -5,7 +5,7 @@
 //! (Weave Net mesh protocol, sections 7.1 to 7.4). The invariant: a target that leads to a peer
 //! that is connected already is never dialled.
 //!
-//! Dials go out through [`Connector::poll_dial`]; whoever dials hands the outcome back.
+//! Dials go out through `poll_dial`; whoever dials hands the outcome back.
 
 mod address;
 mod target;

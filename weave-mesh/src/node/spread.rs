@@ -92,13 +92,22 @@ impl Node {
         }
     }
 
-    /// Queues what changed in our own record to random neighbours.
+    /// Queues our own record to all neighbours, and those of peers that connected lately to random
+    /// ones.
+    ///
+    /// Weave Net sends our own to random ones too. But who has it already, from the complete state
+    /// of another peer, does not pass it on, and who was not drawn waits for the next interval.
     pub(super) fn announce_changes(&mut self) {
-        let mut names = std::mem::take(&mut self.announce);
         let us = self.topology.local().name;
-        names.insert(us);
         let channel = Arc::clone(&self.topology_channel);
-        self.spread(&channel, us, &Item::Names(names));
+        let neighbours: Vec<_> = self.registered.keys().copied().collect();
+        for neighbour in neighbours {
+            self.put(neighbour, &channel, None, Item::Names([us].into()));
+        }
+        let remotes = std::mem::take(&mut self.announce);
+        if !remotes.is_empty() {
+            self.spread(&channel, us, &Item::Names(remotes));
+        }
     }
 
     pub(super) fn send_heartbeat(&mut self, now: Duration, id: ConnectionId) {

@@ -232,3 +232,17 @@ fn equal_seeds_give_equal_runs() {
 
     assert_eq!(run(), run());
 }
+
+#[test]
+fn twenty_peers_started_at_once_all_know_everything_within_seconds() {
+    let mut net = Net::new(5 * MS);
+    let hosts: Vec<usize> = (1..=20).collect();
+    for &n in &hosts {
+        let peers: &[usize] = if n == 1 { &[] } else { &[1] };
+        net.start(n, config(n, peers), vec![]);
+    }
+
+    net.run(4 * S);
+
+    assert!(net.is_full_mesh(&hosts), "before the first periodic gossip");
+}
