@@ -138,8 +138,10 @@ static __always_inline void copy_along(struct __sk_buff *skb, void *cells,
 		if (i >= hops)
 			return;
 		hop = bpf_map_lookup_elem(cells, &index);
-		if (!hop)
-			break;
+		if (!hop) {
+			count(WEAVE_DROP_TREE);
+			return;
+		}
 		if (hop->remote == except) {
 			count(WEAVE_DROP_BOUNCE);
 			continue;
@@ -150,7 +152,8 @@ static __always_inline void copy_along(struct __sk_buff *skb, void *cells,
 		else
 			count(WEAVE_COPIED);
 	}
-	count(WEAVE_DROP_TREE);
+	if (hops > WEAVE_MAX_HOPS)
+		count(WEAVE_DROP_TREE);
 }
 
 #endif

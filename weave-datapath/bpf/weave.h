@@ -112,7 +112,7 @@ enum weave_counter {
 	WEAVE_DROP_BOUNCE,	/* would go back to where it came from */
 	WEAVE_DROP_RING,	/* special frame, but the ring is full */
 	WEAVE_DROP_ALIEN,	/* special frame for another peer */
-	WEAVE_DROP_TREE,	/* hop beyond WEAVE_MAX_HOPS, or without a cell */
+	WEAVE_DROP_TREE,	/* a tree longer than WEAVE_MAX_HOPS or than its cells */
 	WEAVE_DROP_ERROR,	/* a kernel helper refused */
 	WEAVE_COUNTERS
 };

@@ -91,7 +91,7 @@ counters! {
     DropRing = "drop_ring",
     /// Dropped: special frame for another peer.
     DropAlien = "drop_alien",
-    /// Not copied: hop beyond the limit of one tree.
+    /// A broadcast that did not get to all hops of its tree: too many for one program run.
     DropTree = "drop_tree",
     /// Dropped: a kernel helper refused.
     DropError = "drop_error",

@@ -256,7 +256,7 @@ impl Device {
 }
 
 /// Removes the fast path: programs, maps, pins and the VXLAN device. Removing what is not there is
-/// no error.
+/// no error. A BPF file system that was mounted for the directory stays mounted.
 ///
 /// # Errors
 /// The first failure, after everything has been tried.

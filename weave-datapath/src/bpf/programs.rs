@@ -141,7 +141,9 @@ fn attach_tcx(program: &mut SchedClassifier, device: &str, pin: &Path) -> Result
             source,
         })?;
     }
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    // Ahead of whatever an earlier daemon with another directory may have left: our programs have
+    // the last word on every frame.
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link = program
         .attach_with_options(device, TcAttachType::Ingress, options)
         .and_then(|id| program.take_link(id))

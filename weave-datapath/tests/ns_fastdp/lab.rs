@@ -198,7 +198,9 @@ impl Lab {
         self.hosts[host].daemon = None;
         let links: Vec<_> = self.graph.iter().copied().collect();
         for (a, b) in links.into_iter().filter(|(a, b)| *a == host || *b == host) {
-            let id = self.ids.remove(&(a, b)).unwrap();
+            let Some(id) = self.ids.remove(&(a, b)) else {
+                continue;
+            };
             for end in [a, b] {
                 self.established.remove(&(end, id));
                 if let Some(daemon) = &self.hosts[end].daemon {

@@ -1,10 +1,14 @@
 //! The fast path on the real kernel: hosts and pods are network namespaces, frames cross in VXLAN.
 #![cfg(feature = "bpf")]
 
+mod capture;
 mod daemon;
 mod lab;
+mod learning;
 mod mesh;
+mod restart;
 mod traffic;
+mod wire;
 
 use lab::Lab;
 use traffic::{Pings, broadcast, round_trip};

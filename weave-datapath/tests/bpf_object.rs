@@ -1,0 +1,32 @@
+//! The committed kernel object is what its sources compile to.
+#![cfg(feature = "bpf")]
+
+use std::{path::Path, process::Command};
+
+#[test]
+fn the_object_is_up_to_date() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf");
+    let compiler = Command::new("clang-14").arg("--version").output();
+    if !compiler.is_ok_and(|output| output.status.success()) {
+        println!("skipped: needs clang-14");
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("weave-bpf-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let object = dir.join("weave.bpf.o");
+
+    let built = Command::new(sources.join("build.sh")).arg(&object).output();
+
+    let built = built.unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let (new, committed) = (
+        std::fs::read(&object).unwrap(),
+        std::fs::read(sources.join("weave.bpf.o")).unwrap(),
+    );
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert!(new == committed, "run bpf/build.sh and commit the object");
+}
