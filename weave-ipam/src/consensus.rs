@@ -89,7 +89,9 @@ impl Participant {
 
     /// Sets the quorum if none is set; it never changes afterwards.
     pub fn set_quorum(&mut self, quorum: usize) {
-        self.quorum.get_or_insert(quorum.max(1));
+        if self.quorum.is_none() {
+            self.quorum = Some(quorum.max(1));
+        }
     }
 
     /// Learns what `theirs` knows; whether anything was new.

@@ -1,5 +1,6 @@
 //! Messages of the gossip channel, byte for byte.
 #![cfg(feature = "mesh")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod vector;
 

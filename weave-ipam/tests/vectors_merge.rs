@@ -1,4 +1,5 @@
 //! Merges, hand-made and recorded, against both ways of merging.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod vector;
 

@@ -1,5 +1,6 @@
 //! Votes step by step, with the messages that carried them.
 #![cfg(feature = "mesh")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod vector;
 

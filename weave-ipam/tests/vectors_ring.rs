@@ -1,4 +1,5 @@
 //! Forming, editing and asking a ring.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod vector;
 

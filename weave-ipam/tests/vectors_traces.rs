@@ -9,6 +9,7 @@
 //! - such a denial, when received, fails no claim;
 //! - space of a peer that is in the network is not taken over.
 #![cfg(feature = "mesh")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod vector;
 

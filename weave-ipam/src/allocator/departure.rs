@@ -73,6 +73,7 @@ impl Allocator {
         if ranges.is_empty() || self.is_shut_down {
             return 0;
         }
+        tracing::debug!(%victim, ranges = ranges.len(), "taken over");
         self.contests.forget(victim);
         self.follow_ring();
         self.is_broadcast_due = true;

@@ -76,6 +76,7 @@ impl Allocator {
         if self.ring.is_empty() {
             return;
         }
+        tracing::debug!(seeds = seeds.len(), "ring formed");
         self.follow_ring();
         self.ring_established();
         self.is_broadcast_due = true;

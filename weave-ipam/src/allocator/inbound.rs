@@ -125,6 +125,7 @@ impl Allocator {
         }
         let (news, is_settled) = self.contests.update(theirs.peer(), &merged);
         for conflict in news {
+            tracing::debug!(reporter = %theirs.peer(), %conflict, "entry left out of merge");
             self.events.push_back(Event::Conflict {
                 reporter: theirs.peer(),
                 conflict,
@@ -166,6 +167,7 @@ impl Allocator {
             MergeError::TooLarge(count) => Refusal::TooLarge(count),
             MergeError::Conflict(_) => return,
         };
+        tracing::debug!(?source, %refusal, "ring refused");
         if self.refusals.len() < MAX_REFUSALS || self.refusals.contains_key(&source) {
             self.refusals.insert(source, refusal.clone());
         }
@@ -195,7 +197,12 @@ impl Allocator {
         if Arc::make_mut(&mut self.ring).grant(range, to).is_err() {
             return false;
         }
-        self.space.remove(range);
+        let range = AddressRange {
+            family: self.universe.family,
+            span: range,
+        };
+        tracing::debug!(%range, %to, "granted");
+        self.space.remove(range.span);
         self.touched = super::Touched::Everything;
         self.is_dirty = true;
         self.is_broadcast_due = true;

@@ -163,6 +163,7 @@ impl Allocator {
         let is_retry_due = self.asks.expire(now);
         if self.tick.is_some_and(|at| at <= now) {
             self.tick = None;
+            self.pending.count_tries();
             if self.is_awaiting {
                 self.propose();
             } else if self.ring.is_empty() {
@@ -173,7 +174,7 @@ impl Allocator {
                 self.retry(now);
             }
         } else if is_retry_due || !thawed.is_empty() {
-            self.retry_allocations(now);
+            self.retry(now);
         }
         self.commit(now);
     }
@@ -226,7 +227,8 @@ impl Allocator {
         }
     }
 
-    /// Changes whenever [`Allocator::snapshot`] would give something else.
+    /// Changes whenever [`Allocator::snapshot`] would give something else. 0 for as long as nothing
+    /// has changed since [`Allocator::new`].
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revision

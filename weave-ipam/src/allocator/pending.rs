@@ -35,6 +35,7 @@ pub(super) struct Claim {
     pub(super) is_container: bool,
     /// Never gives up because the owner cannot be asked.
     pub(super) is_patient: bool,
+    /// Ticks spent waiting.
     pub(super) tries: u32,
 }
 
@@ -110,6 +111,15 @@ impl Pending {
             .filter(|(_, request)| request.deadline.is_some_and(|deadline| deadline <= now))
             .map(|(ticket, _)| *ticket)
             .collect()
+    }
+
+    /// A tick has passed.
+    pub(super) fn count_tries(&mut self) {
+        for request in self.requests.values_mut() {
+            if let Kind::Claim(claim) = &mut request.kind {
+                claim.tries = claim.tries.saturating_add(1);
+            }
+        }
     }
 
     pub(super) fn claims(&self) -> impl Iterator<Item = (Ticket, &Claim)> {

@@ -12,8 +12,7 @@ use crate::ledger::{ANONYMOUS, Holding};
 use crate::peer::PeerId;
 use crate::span::{AddressRange, Family, number};
 
-/// How often a claim is tried before a missing owner makes it fail. With a try each five seconds,
-/// about 25 seconds.
+/// Ticks after which a claim fails if its owner is not in the network: 25 seconds, as in Weave Net.
 const CLAIM_TRIES: u32 = 5;
 
 impl Allocator {
@@ -199,8 +198,7 @@ impl Allocator {
     }
 
     /// Whether the claim is met. It is not when it has to wait.
-    fn try_claim(&mut self, now: Duration, claim: &mut Claim) -> Result<bool, Error> {
-        claim.tries = claim.tries.saturating_add(1);
+    fn try_claim(&mut self, now: Duration, claim: &Claim) -> Result<bool, Error> {
         let address = claim.address;
         let at = number(address.addr());
         let is_ours_to_give =
@@ -218,7 +216,7 @@ impl Allocator {
                 self.ask_for_address(now, at, owner);
                 Ok(false)
             }
-            Some(owner) if claim.tries > CLAIM_TRIES && !claim.is_patient => {
+            Some(owner) if claim.tries >= CLAIM_TRIES && !claim.is_patient => {
                 let reason = format!("unknown relay destination: {owner}");
                 Err(self.owned_by(address, owner, Some(reason)))
             }
@@ -313,10 +311,10 @@ impl Allocator {
     }
 
     fn retry_one(&mut self, now: Duration, ticket: Ticket) {
-        let Some(mut request) = self.pending.take(ticket) else {
+        let Some(request) = self.pending.take(ticket) else {
             return;
         };
-        let result = match &mut request.kind {
+        let result = match &request.kind {
             Kind::Prime => Ok((!self.ring.is_empty()).then_some(Answer::Done)),
             Kind::Claim(claim) => self
                 .try_claim(now, claim)
@@ -340,7 +338,7 @@ impl Allocator {
         is_patient: bool,
     ) -> Result<Outcome<()>, Error> {
         let ident = ident.to_owned();
-        let mut claim = Claim {
+        let claim = Claim {
             ident,
             address,
             is_container,
@@ -348,7 +346,7 @@ impl Allocator {
             tries: 0,
         };
         let result = self.refuse_if_shut_down(|| Kind::Claim(claim.clone()));
-        let result = result.and_then(|()| self.try_claim(now, &mut claim));
+        let result = result.and_then(|()| self.try_claim(now, &claim));
         let outcome = result.map(|is_met| match is_met {
             true => Outcome::Ready(()),
             false => Outcome::Pending(self.pending.insert(Kind::Claim(claim))),

@@ -129,9 +129,9 @@ impl<F: Fn(Span) -> bool> Walk<'_, F> {
                 return Err(self.conflict(ConflictKind::SameVersion, news, mine.version, span));
             }
             if mine.free >= news.free {
-                self.keep(mine)
+                self.keep(mine);
             } else {
-                self.take(news)
+                self.take(news);
             }
         } else if mine.peer == us && news.peer == us {
             self.kept.push(Entry {

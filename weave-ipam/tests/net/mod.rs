@@ -107,6 +107,15 @@ impl Net {
         self.nodes[&name].allocator.as_ref().unwrap()
     }
 
+    fn allocator_mut(&mut self, name: PeerId) -> &mut Allocator {
+        self.nodes
+            .get_mut(&name)
+            .unwrap()
+            .allocator
+            .as_mut()
+            .unwrap()
+    }
+
     // ===== faults =====
 
     pub(crate) fn start(&mut self, name: PeerId) {
@@ -170,20 +179,21 @@ impl Net {
         self.next_ident += 1;
         let ident = format!("pod{}", self.next_ident);
         let now = self.now;
-        let allocator = self
-            .nodes
-            .get_mut(&name)
-            .unwrap()
-            .allocator
-            .as_mut()
-            .unwrap();
+        let allocator = self.allocator_mut(name);
         let outcome = allocator.allocate(now, &ident, subnet, true).unwrap();
         if let Outcome::Pending(ticket) = outcome {
             self.waiting.entry(name).or_default().insert(ticket);
         }
         self.settle(name);
         match outcome {
-            Outcome::Ready(address) => Some(address),
+            Outcome::Ready(address) => {
+                let subnet = subnet.unwrap_or(self.universe);
+                let hosts = weave_ipam::address::host_range(subnet).span;
+                let number = weave_ipam::address::number(address.addr());
+                assert!(hosts.contains(number) && address.prefix_len() == subnet.prefix_len());
+                assert_eq!(self.allocator(name).ring().owner(number), Some(name));
+                Some(address)
+            }
             Outcome::Pending(_) => None,
         }
     }
@@ -192,13 +202,7 @@ impl Net {
         self.next_ident += 1;
         let ident = format!("claim{}", self.next_ident);
         let now = self.now;
-        let allocator = self
-            .nodes
-            .get_mut(&name)
-            .unwrap()
-            .allocator
-            .as_mut()
-            .unwrap();
+        let allocator = self.allocator_mut(name);
         if let Ok(Outcome::Pending(ticket)) = allocator.claim(now, &ident, address, true) {
             allocator.set_deadline(ticket, now + Duration::from_secs(20));
             self.waiting.entry(name).or_default().insert(ticket);
@@ -217,13 +221,7 @@ impl Net {
         }
         let ident = &idents[self.dice.below(idents.len())];
         let now = self.now;
-        let allocator = self
-            .nodes
-            .get_mut(&name)
-            .unwrap()
-            .allocator
-            .as_mut()
-            .unwrap();
+        let allocator = self.allocator_mut(name);
         allocator.delete(now, ident).unwrap();
         self.settle(name);
     }
@@ -232,26 +230,14 @@ impl Net {
         let Some(ticket) = self.waiting.get_mut(&name).and_then(BTreeSet::pop_first) else {
             return;
         };
-        let allocator = self
-            .nodes
-            .get_mut(&name)
-            .unwrap()
-            .allocator
-            .as_mut()
-            .unwrap();
+        let allocator = self.allocator_mut(name);
         assert!(allocator.cancel(ticket));
         self.settle(name);
     }
 
     pub(crate) fn takeover(&mut self, name: PeerId, victim: PeerId) -> u128 {
         let now = self.now;
-        let allocator = self
-            .nodes
-            .get_mut(&name)
-            .unwrap()
-            .allocator
-            .as_mut()
-            .unwrap();
+        let allocator = self.allocator_mut(name);
         let gained = allocator.takeover(now, &victim.to_string());
         self.settle(name);
         gained
@@ -259,13 +245,7 @@ impl Net {
 
     pub(crate) fn shutdown(&mut self, name: PeerId) {
         let now = self.now;
-        self.nodes
-            .get_mut(&name)
-            .unwrap()
-            .allocator
-            .as_mut()
-            .unwrap()
-            .shutdown(now);
+        self.allocator_mut(name).shutdown(now);
         self.settle(name);
     }
 
@@ -292,13 +272,7 @@ impl Net {
 
     fn fire_timer(&mut self, name: PeerId) {
         let now = self.now;
-        let allocator = self
-            .nodes
-            .get_mut(&name)
-            .unwrap()
-            .allocator
-            .as_mut()
-            .unwrap();
+        let allocator = self.allocator_mut(name);
         if allocator.poll_timeout().is_some_and(|at| at <= now) {
             allocator.handle_timeout(now);
             assert!(
@@ -347,10 +321,10 @@ impl Net {
 
     fn gossip(&mut self, from: PeerId, to: PeerId) {
         let state = self.allocator(from).state(0);
-        self.send(from, to, Payload::Gossip(state));
+        self.send(from, to, &Payload::Gossip(state));
     }
 
-    fn send(&mut self, from: PeerId, to: PeerId, payload: Payload) {
+    fn send(&mut self, from: PeerId, to: PeerId, payload: &Payload) {
         if self.loss > 0 && self.dice.one_in(self.loss) {
             return;
         }
@@ -397,11 +371,11 @@ impl Net {
         }
         for peer in broadcast.iter().flat_map(|_| reachable.iter()) {
             let state = broadcast.clone().unwrap();
-            self.send(name, *peer, Payload::Broadcast(name, state));
+            self.send(name, *peer, &Payload::Broadcast(name, state));
         }
         for (to, message) in unicasts {
             if reachable.contains(&to) {
-                self.send(name, to, Payload::Unicast(name, message));
+                self.send(name, to, &Payload::Unicast(name, message));
             } else {
                 let now = self.now;
                 let node = self.nodes.get_mut(&name).unwrap();
@@ -437,6 +411,8 @@ impl Net {
                 weave_ipam::address::coalesce(ranges),
                 "ring and space of {name}"
             );
+            let mut reported = allocator.ring().clone();
+            assert!(!reported.report_free(|span| allocator.space().count_free(span)));
             let held: usize = allocator
                 .owned()
                 .map(|(_, addresses)| addresses.len())
