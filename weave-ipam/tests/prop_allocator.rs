@@ -11,9 +11,13 @@ use weave_ipam::{InitMode, PeerId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs a scenario for many seeds and says which one failed.
+/// Runs a scenario for many seeds and says which one failed. `WEAVE_IPAM_SEEDS=20` runs 20 times as
+/// many.
 fn for_seeds(count: u64, scenario: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    for seed in 0..count {
+    let factor = std::env::var("WEAVE_IPAM_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    for seed in 0..count * factor.unwrap_or(1) {
         let result = std::panic::catch_unwind(|| scenario(seed));
         assert!(result.is_ok(), "seed {seed} failed");
     }

@@ -28,6 +28,7 @@ use crate::space::Space;
 use crate::span::{AddressRange, number};
 
 mod asking;
+mod attempt;
 mod config;
 mod contest;
 mod departure;
