@@ -1,5 +1,9 @@
 //! How state and messages travel.
 
+use weave_mesh::node::ConnectionId;
+use weave_mesh::wire::frame;
+use weave_mesh::wire::message::Message;
+
 use crate::net::{MS, Net, S, Words, config, name};
 
 /// A line of hosts 1 – 2 – … – `length`, each with a channel unless it is in `without`.
@@ -218,4 +222,80 @@ fn a_channel_that_refuses_a_payload_ends_that_connection_alone() {
         [name(1), name(3)],
         "the dialler comes back"
     );
+}
+
+/// Three connected hosts, and on host 2 its connection with host 1.
+fn triangle() -> (Net, ConnectionId) {
+    let mut net = Net::new(5 * MS);
+    for n in 1..=3 {
+        let peers: &[usize] = if n == 1 { &[] } else { &[1] };
+        net.start(n, config(n, peers), vec![]);
+    }
+    net.run_until(10 * S, |net| net.is_full_mesh(&[1, 2, 3]));
+    net.run(5 * S);
+    let confirmed = &net.host(2).confirmed;
+    let id = confirmed
+        .values()
+        .find(|connection| connection.remote == name(1))
+        .unwrap()
+        .id;
+    (net, id)
+}
+
+fn inject(net: &mut Net, id: ConnectionId, message: &Message<'_>) {
+    let frame = frame::encode(&message.emit()).unwrap();
+    net.with(2, |node, now| node.handle_bytes(now, id, &frame));
+}
+
+#[test]
+fn gossip_of_an_unknown_channel_does_not_circle() {
+    let (mut net, id) = triangle();
+    let sent = |net: &Net| (1..=3).map(|n| net.host(n).bytes_sent).sum::<usize>();
+    let before = sent(&net);
+    let payload = [7; 10_000];
+
+    inject(
+        &mut net,
+        id,
+        &Message::Gossip {
+            channel: "x",
+            sender: name(1),
+            payload: &payload,
+        },
+    );
+    net.run(2 * S);
+
+    assert_eq!(net.report(3).surrogate_channels, ["x"]);
+    let copies = (sent(&net) - before) / payload.len();
+    assert!((1..=4).contains(&copies), "{copies} copies");
+}
+
+#[test]
+fn a_broadcast_of_ours_that_comes_back_is_not_sent_again() {
+    let (mut net, id) = triangle();
+
+    inject(
+        &mut net,
+        id,
+        &Message::Broadcast {
+            channel: "x",
+            source: name(2),
+            payload: b"old",
+        },
+    );
+    net.run(2 * S);
+    assert!(net.report(3).surrogate_channels.is_empty());
+
+    // Nor is one whose source is not known: it has no tree.
+    inject(
+        &mut net,
+        id,
+        &Message::Broadcast {
+            channel: "x",
+            source: name(9),
+            payload: b"?",
+        },
+    );
+    net.run(2 * S);
+    assert!(net.report(3).surrogate_channels.is_empty());
 }
