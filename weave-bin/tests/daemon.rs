@@ -304,8 +304,12 @@ fn an_orderly_end_leaves_bridge_and_addresses() {
     });
     assert!(kept.contains(&address.parse().unwrap()), "{kept:?}");
 
-    // The route that the address made is no clash for the next daemon, and hiding takes it off.
+    // The route that the address made is no clash for the next daemon, and even without its state
+    // the daemon gives the address to nobody else.
+    std::fs::remove_file(wire.scratch.join("host-1.state")).unwrap();
     wire.start(1, &flags);
+    assert_ne!(wire.ask(1, "POST", "/ip/pod"), address);
+    assert_eq!(wire.ask(1, "GET", "/ip/weave:expose"), address);
     wire.ask(1, "DELETE", &format!("/expose/{address}"));
     wire.ask(1, "DELETE", "/ip/weave:expose");
 }

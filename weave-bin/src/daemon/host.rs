@@ -86,6 +86,25 @@ impl Host {
         Ok(link.and_then(|link| link.mac))
     }
 
+    /// The addresses on the bridge, but for link-local ones.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub async fn addresses(&self) -> Result<Vec<IpNet>, HostError> {
+        let Some(plumbing) = &self.0 else {
+            return Ok(Vec::new());
+        };
+        let Some(bridge) = plumbing.netlink.link_by_name(&plumbing.bridge).await? else {
+            return Ok(Vec::new());
+        };
+        let mut addresses = plumbing.netlink.addresses(bridge.index).await?;
+        addresses.retain(|address| match address {
+            IpNet::V4(v4) => !v4.addr().is_link_local(),
+            IpNet::V6(v6) => !v6.addr().is_unicast_link_local(),
+        });
+        Ok(addresses)
+    }
+
     /// Checks that `range` is not routed elsewhere on this host.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod fast;
 pub mod host;
 pub mod peername;
 pub mod peers;
+mod prepare;
 mod start;
 
 use std::process::ExitCode;
@@ -63,7 +64,7 @@ pub fn run(words: &[String]) -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
     if settings.print_peer_name {
-        print!("{}", start::peer_name(&settings).await?);
+        print!("{}", prepare::peer_name(&settings).await?);
         return Ok(());
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;

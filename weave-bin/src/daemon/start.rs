@@ -1,13 +1,10 @@
 //! Composition: state, bridge, fast path, mesh, tasks, HTTP, in this order.
 
 use std::future::Future;
-use std::io;
-use std::path::Path;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use weave_ipam::{AddressRange, Allocator};
 use weave_mesh::gossip::Channel;
 use weave_mesh::peer::PeerName;
 use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
@@ -15,14 +12,14 @@ use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
 use super::datapath::Datapath;
 use super::error::StartError;
 use super::host::Host;
-use super::peername::{Clues, Identity, Origin};
 use super::peers;
+use super::prepare::{Allocating, Prepared};
 use crate::actor::ipam::{self, Inbox, Ipam};
 use crate::actor::keeper::Keeper;
-use crate::args::daemon::{IpamSettings, ListenAddress, Settings};
+use crate::actor::overlay::{self, Overlay};
+use crate::args::daemon::{ListenAddress, Settings};
 use crate::http::{self, Control, Listener};
 use crate::status::Reporter;
-use crate::store::{State, Store};
 
 /// What of the kernel the daemon uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +55,13 @@ impl Daemon {
 
         let host = open_host(&settings, plumbing)?;
         let prepared = Prepared::new(&settings, &host).await?;
+        let allocator = prepared.allocator(&settings)?;
         let control = bind(settings.http.as_ref()).await?;
         let status = bind(settings.status.as_ref()).await?;
         let keeper = prepared.save_first().await?;
 
         host.ensure_bridge(prepared.name, settings.mtu).await?;
         let datapath = Datapath::open(&settings, &host, prepared.name).await?;
-        let nickname = nickname(&settings);
-        let allocator = prepared.allocator(&settings, &nickname)?;
         let mut channels: Vec<(String, Box<dyn Channel>)> = Vec::new();
         let inbox = allocator.as_ref().map(|allocating| {
             let (channel, inbox) = ipam::pair();
@@ -73,9 +69,8 @@ impl Daemon {
             inbox
         });
 
-        let (mesh, events) =
-            start_mesh(&settings, &prepared, &nickname, &datapath, channels).await?;
-        info!("Our name is {}({nickname})", prepared.name);
+        let (mesh, events) = start_mesh(&settings, &prepared, &datapath, channels).await?;
+        info!("Our name is {}({})", prepared.name, prepared.nickname);
         let mut daemon = Self {
             name: prepared.name,
             mesh,
@@ -86,7 +81,9 @@ impl Daemon {
         let ipam = match allocator.zip(inbox) {
             Some((allocating, inbox)) => {
                 let targets = peers::others(&prepared.state.peers).await;
-                Some(daemon.spawn_ipam(allocating, inbox, &keeper, targets))
+                let ipam = daemon.spawn_ipam(allocating, inbox, &keeper, targets);
+                claim_bridge(&ipam, &host).await?;
+                Some(ipam)
             }
             None => None,
         };
@@ -170,8 +167,8 @@ impl Daemon {
         datapath: Datapath,
         events: OverlayEvents,
         mtu: u16,
-    ) -> Option<crate::actor::overlay::Overlay> {
-        let around = crate::actor::overlay::Surroundings {
+    ) -> Option<Overlay> {
+        let around = overlay::Surroundings {
             mesh: self.mesh.clone(),
             events,
             mtu,
@@ -211,115 +208,8 @@ impl Daemon {
     }
 }
 
-/// The peer name this host would start with.
-///
-/// # Errors
-/// The state file or the kernel cannot be read.
-pub(super) async fn peer_name(settings: &Settings) -> Result<PeerName, StartError> {
-    let host = Host::open(&settings.bridge)?;
-    let stored = Store::new(&settings.db_prefix).load()?;
-    Ok(find_name(settings, &host, stored.as_ref()).await?.0)
-}
-
-/// What is known before anything is changed.
-struct Prepared {
-    name: PeerName,
-    store: Store,
-    state: State,
-}
-
-/// An allocator and where it speaks.
-struct Allocating {
-    allocator: Allocator,
-    default_subnet: ipnet::IpNet,
-    channel: &'static str,
-}
-
-impl Prepared {
-    async fn new(settings: &Settings, host: &Host) -> Result<Self, StartError> {
-        let store = Store::new(&settings.db_prefix);
-        let stored = store.load()?;
-        let (name, origin) = find_name(settings, host, stored.as_ref()).await?;
-        let range = settings.ipam.as_ref().map(|ipam| ipam.range);
-        if let Some(state) = &stored {
-            state.check(store.path(), &name.to_string(), range)?;
-        }
-        if let Some(range) = range {
-            host.check_range(range).await?;
-        }
-        if origin == Origin::Random {
-            warn!("no machine id and no product UUID found: the peer name {name} is random");
-        }
-        let (stored_range, snapshot, remembered) = match stored {
-            Some(state) => (state.range, state.ipam, state.peers),
-            None => (None, None, Vec::new()),
-        };
-        let peers = if settings.resume {
-            info!("Restart/resume detected - using persisted peer list: {remembered:?}");
-            remembered
-        } else {
-            info!(
-                "Launch detected - using supplied peer list: {:?}",
-                settings.peers
-            );
-            settings.peers.clone()
-        };
-        let state = State {
-            peer_name: name.to_string(),
-            range: range.or(stored_range),
-            ipam: snapshot,
-            peers,
-        };
-        Ok(Self { name, store, state })
-    }
-
-    /// Writes the state once, so that a disk that cannot be written stops the start, and a random
-    /// name is kept.
-    async fn save_first(&self) -> Result<Keeper, StartError> {
-        let keeper =
-            Keeper::start(self.store.clone(), self.state.clone()).map_err(StartError::System)?;
-        keeper.save_peers(self.state.peers.clone()).await?;
-        Ok(keeper)
-    }
-
-    fn allocator(
-        &self,
-        settings: &Settings,
-        nickname: &str,
-    ) -> Result<Option<Allocating>, StartError> {
-        let Some(IpamSettings {
-            range,
-            default_subnet,
-            init,
-        }) = &settings.ipam
-        else {
-            return Ok(None);
-        };
-        let config = weave_ipam::Config::new(*range, self.name.into())
-            .default_subnet(*default_subnet)
-            .uid(random_number()?)
-            .nickname(nickname)
-            .init(init.clone())
-            .seed(random_number()?);
-        let how = match (&self.state.ipam, init) {
-            (Some(_), _) => "with persisted data",
-            (None, weave_ipam::InitMode::Consensus { .. }) => "via deferred consensus",
-            (None, weave_ipam::InitMode::Seed(_)) => "with supplied IPAM seed",
-            (None, weave_ipam::InitMode::Observer) => {
-                "as observer - awaiting IPAM data from another peer"
-            }
-        };
-        info!("[allocator {}] Initialising {how}", self.name);
-        let allocator = Allocator::new(config, self.state.ipam.clone())?;
-        let channel = weave_ipam::mesh::channel(AddressRange::of(*range).family);
-        let default_subnet = default_subnet.unwrap_or(*range);
-        Ok(Some(Allocating {
-            allocator,
-            default_subnet,
-            channel,
-        }))
-    }
-}
+/// The ident of the bridge's own addresses.
+const EXPOSE: &str = "weave:expose";
 
 fn open_host(settings: &Settings, plumbing: Plumbing) -> Result<Host, StartError> {
     Ok(match plumbing {
@@ -328,33 +218,27 @@ fn open_host(settings: &Settings, plumbing: Plumbing) -> Result<Host, StartError
     })
 }
 
-async fn find_name(
-    settings: &Settings,
-    host: &Host,
-    stored: Option<&State>,
-) -> Result<(PeerName, Origin), StartError> {
-    let mut random = [0; 6];
-    fill_random(&mut random)?;
-    let clues = Clues {
-        given: settings.name,
-        stored: stored.and_then(|state| state.peer_name.parse().ok()),
-        bridge: host.bridge_mac().await?,
-        identity: Identity::read(&settings.host_root, Path::new("/sys")),
-    };
-    Ok(clues.name(random))
+/// Claims the addresses on the bridge, so that no pod is given one when the state is lost.
+async fn claim_bridge(ipam: &Ipam, host: &Host) -> Result<(), StartError> {
+    for address in host.addresses().await? {
+        info!("Address {address} is on the bridge");
+        if let Err(failure) = ipam.reclaim(EXPOSE.to_owned(), address, false).await {
+            warn!("cannot claim {address}, which is on the bridge: {failure}");
+        }
+    }
+    Ok(())
 }
 
 async fn start_mesh(
     settings: &Settings,
     prepared: &Prepared,
-    nickname: &str,
     datapath: &Datapath,
     channels: Vec<(String, Box<dyn Channel>)>,
 ) -> Result<(Mesh, OverlayEvents), StartError> {
     info!("Communication between peers is unencrypted.");
     let mut config = MeshConfig::default()
         .name(prepared.name)
-        .nickname(nickname)
+        .nickname(&*prepared.nickname)
         .listen(settings.listen)
         .peers(prepared.state.peers.clone())
         .discovery(settings.discovery)
@@ -380,21 +264,4 @@ async fn bind(
         Listener::Unix(_) => address.clone(),
     };
     Ok(Some((listener, bound)))
-}
-
-fn nickname(settings: &Settings) -> String {
-    settings.nickname.clone().unwrap_or_else(|| {
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        name.trim_end().to_owned()
-    })
-}
-
-fn random_number() -> Result<u64, StartError> {
-    let mut bytes = [0; 8];
-    fill_random(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
-}
-
-fn fill_random(bytes: &mut [u8]) -> Result<(), StartError> {
-    getrandom::fill(bytes).map_err(|error| StartError::System(io::Error::other(error)))
 }

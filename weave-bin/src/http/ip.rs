@@ -121,13 +121,15 @@ async fn claim(
 ) -> Result<Response, Refusal> {
     let address = parse_cidr(&format!("{ip}/{len}")).map_err(answer::bad_request)?;
     let is_container = arguments.is_true("check-alive");
-    let detached = arguments.is_true("noErrorOnUnknown");
-    Ok(
-        match ipam.claim(id, address, is_container, detached).await {
-            Ok(()) => answer::done(),
-            Err(failure) => answer::failure(&failure, "Unable to claim: "),
-        },
-    )
+    let claimed = if arguments.is_true("noErrorOnUnknown") {
+        ipam.reclaim(id, address, is_container).await
+    } else {
+        ipam.claim(id, address, is_container).await
+    };
+    Ok(match claimed {
+        Ok(()) => answer::done(),
+        Err(failure) => answer::failure(&failure, "Unable to claim: "),
+    })
 }
 
 async fn release(

@@ -53,8 +53,11 @@ impl Core {
         }
     }
 
-    /// Does what a caller asks.
+    /// Does what a caller asks, unless it has gone away already.
     pub(super) fn handle_command(&mut self, now: Duration, command: Command) {
+        if command.is_abandoned() {
+            return;
+        }
         match command {
             Command::Allocate {
                 ident,
@@ -62,41 +65,32 @@ impl Core {
                 is_container,
                 reply,
             } => {
-                if reply.is_closed() {
-                    return;
-                }
-                match self.allocator.allocate(now, &ident, subnet, is_container) {
-                    Ok(Outcome::Ready(address)) => self.promise(reply, Ok(address)),
-                    Ok(Outcome::Pending(ticket)) => {
-                        self.waiting.insert(ticket, Waiter::Address(reply));
-                    }
-                    Err(error) => self.promise(reply, Err(refused(&error))),
-                }
+                let outcome = self.allocator.allocate(now, &ident, subnet, is_container);
+                self.settle(outcome, reply, Waiter::Address);
             }
             Command::Claim {
                 ident,
                 address,
                 is_container,
-                detached,
                 reply,
             } => {
-                if reply.is_closed() {
-                    return;
-                }
-                match self.allocator.claim(now, &ident, address, is_container) {
-                    Ok(Outcome::Pending(ticket)) if !detached => {
-                        self.waiting.insert(ticket, Waiter::Done(reply));
-                    }
-                    Ok(_) => self.promise(reply, Ok(())),
-                    Err(error) => self.promise(reply, Err(refused(&error))),
-                }
+                let outcome = self.allocator.claim(now, &ident, address, is_container);
+                self.settle(outcome, reply, Waiter::Done);
             }
-            Command::Prime { reply } => match self.allocator.prime(now) {
-                Outcome::Ready(()) => self.promise(reply, Ok(())),
-                Outcome::Pending(ticket) => {
-                    self.waiting.insert(ticket, Waiter::Done(reply));
-                }
-            },
+            Command::Reclaim {
+                ident,
+                address,
+                is_container,
+                reply,
+            } => {
+                // Whether at once or later, the allocator sees to it; nobody waits.
+                let outcome = self.allocator.reclaim(now, &ident, address, is_container);
+                self.promise(reply, outcome.map(drop).map_err(|error| refused(&error)));
+            }
+            Command::Prime { reply } => {
+                let outcome = self.allocator.prime(now);
+                self.settle(Ok(outcome), reply, Waiter::Done);
+            }
             Command::Free {
                 ident,
                 address,
@@ -240,6 +234,22 @@ impl Core {
                 self.tell(reply, status);
             }
             _ => {}
+        }
+    }
+
+    /// Answers a request, or notes who waits for it.
+    fn settle<T: Send + 'static>(
+        &mut self,
+        outcome: Result<Outcome<T>, weave_ipam::Error>,
+        reply: Reply<T>,
+        waiter: fn(Reply<T>) -> Waiter,
+    ) {
+        match outcome {
+            Ok(Outcome::Ready(answer)) => self.promise(reply, Ok(answer)),
+            Ok(Outcome::Pending(ticket)) => {
+                self.waiting.insert(ticket, waiter(reply));
+            }
+            Err(error) => self.promise(reply, Err(refused(&error))),
         }
     }
 

@@ -61,7 +61,12 @@ enum Command {
         ident: String,
         address: IpNet,
         is_container: bool,
-        detached: bool,
+        reply: Reply<()>,
+    },
+    Reclaim {
+        ident: String,
+        address: IpNet,
+        is_container: bool,
         reply: Reply<()>,
     },
     Prime {
@@ -97,6 +102,18 @@ enum Command {
     Targets(usize),
 }
 
+impl Command {
+    /// Whether whoever asked for something that takes effect only for them has gone away. Releases
+    /// and the like are done all the same.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Allocate { reply, .. } => reply.is_closed(),
+            Self::Claim { reply, .. } | Self::Prime { reply } => reply.is_closed(),
+            _ => false,
+        }
+    }
+}
+
 impl Ipam {
     /// The subnet of requests that name none.
     pub fn default_subnet(&self) -> IpNet {
@@ -125,23 +142,43 @@ impl Ipam {
         .await
     }
 
-    /// Claims `address` for `ident`. Waits while its owner is not known, unless `detached`: then
-    /// the claim goes on in the background.
+    /// Claims `address` for `ident`. Waits while its owner is not known.
     ///
     /// # Errors
     /// See [`Failure`].
+    ///
+    /// # Cancel safety
+    /// As [`Ipam::allocate`].
     pub async fn claim(
         &self,
         ident: String,
         address: IpNet,
         is_container: bool,
-        detached: bool,
     ) -> Result<(), Failure> {
         self.ask(|reply| Command::Claim {
             ident,
             address,
             is_container,
-            detached,
+            reply,
+        })
+        .await
+    }
+
+    /// Claims an address that is in use already. Does not wait: while its owner is not known, the
+    /// claim goes on in the background.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn reclaim(
+        &self,
+        ident: String,
+        address: IpNet,
+        is_container: bool,
+    ) -> Result<(), Failure> {
+        self.ask(|reply| Command::Reclaim {
+            ident,
+            address,
+            is_container,
             reply,
         })
         .await

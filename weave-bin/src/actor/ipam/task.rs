@@ -39,7 +39,6 @@ pub struct Surroundings {
 }
 
 /// The task that owns `allocator`, to be spawned, and a handle to it.
-#[must_use]
 pub fn start(
     allocator: Allocator,
     inbox: Inbox,

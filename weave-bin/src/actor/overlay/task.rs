@@ -32,7 +32,6 @@ pub struct Surroundings {
 }
 
 /// The task that owns `engine` and `wire`, to be spawned, and a handle to it.
-#[must_use]
 pub fn start<W: Wire>(
     engine: Engine,
     wire: W,

@@ -1,0 +1,164 @@
+//! What is found out before anything is changed: who we are, and what we remember.
+
+use std::io;
+use std::path::Path;
+
+use tracing::{info, warn};
+use weave_ipam::{AddressRange, Allocator, InitMode};
+use weave_mesh::peer::PeerName;
+
+use super::error::StartError;
+use super::host::Host;
+use super::peername::{Clues, Identity, Origin};
+use crate::actor::keeper::Keeper;
+use crate::args::daemon::{IpamSettings, Settings};
+use crate::store::{State, Store};
+
+/// The peer name this host would start with.
+///
+/// # Errors
+/// The state file or the kernel cannot be read.
+pub(super) async fn peer_name(settings: &Settings) -> Result<PeerName, StartError> {
+    let host = Host::open(&settings.bridge)?;
+    let stored = Store::new(&settings.db_prefix).load()?;
+    Ok(find_name(settings, &host, stored.as_ref()).await?.0)
+}
+
+/// What is known before anything is changed.
+pub(super) struct Prepared {
+    /// Our peer name.
+    pub(super) name: PeerName,
+    /// Our nickname.
+    pub(super) nickname: String,
+    /// What is to be in the state file.
+    pub(super) state: State,
+    store: Store,
+}
+
+/// An allocator and where it speaks.
+pub(super) struct Allocating {
+    /// The allocator.
+    pub(super) allocator: Allocator,
+    /// The subnet of requests that name none.
+    pub(super) default_subnet: ipnet::IpNet,
+    /// Name of its gossip channel.
+    pub(super) channel: &'static str,
+}
+
+impl Prepared {
+    pub(super) async fn new(settings: &Settings, host: &Host) -> Result<Self, StartError> {
+        let store = Store::new(&settings.db_prefix);
+        let stored = store.load()?;
+        let (name, origin) = find_name(settings, host, stored.as_ref()).await?;
+        let range = settings.ipam.as_ref().map(|ipam| ipam.range);
+        if let Some(state) = &stored {
+            state.check(store.path(), &name.to_string(), range)?;
+        }
+        if let Some(range) = range {
+            host.check_range(range).await?;
+        }
+        if origin == Origin::Random {
+            warn!("no machine id and no product UUID found: the peer name {name} is random");
+        }
+        let (stored_range, snapshot, remembered) = match stored {
+            Some(state) => (state.range, state.ipam, state.peers),
+            None => (None, None, Vec::new()),
+        };
+        let peers = if settings.resume {
+            let list = remembered.join(" ");
+            info!("Restart/resume detected - using persisted peer list: [{list}]");
+            remembered
+        } else {
+            let list = settings.peers.join(" ");
+            info!("Launch detected - using supplied peer list: [{list}]");
+            settings.peers.clone()
+        };
+        let state = State {
+            peer_name: name.to_string(),
+            range: range.or(stored_range),
+            ipam: snapshot,
+            peers,
+        };
+        let nickname = nickname(settings);
+        Ok(Self {
+            name,
+            nickname,
+            state,
+            store,
+        })
+    }
+
+    /// Writes the state once, so that a disk that cannot be written stops the start, and a random
+    /// name is kept.
+    pub(super) async fn save_first(&self) -> Result<Keeper, StartError> {
+        let keeper =
+            Keeper::start(self.store.clone(), self.state.clone()).map_err(StartError::System)?;
+        keeper.save_peers(self.state.peers.clone()).await?;
+        Ok(keeper)
+    }
+
+    pub(super) fn allocator(&self, settings: &Settings) -> Result<Option<Allocating>, StartError> {
+        let Some(IpamSettings {
+            range,
+            default_subnet,
+            init,
+        }) = &settings.ipam
+        else {
+            return Ok(None);
+        };
+        let config = weave_ipam::Config::new(*range, self.name.into())
+            .default_subnet(*default_subnet)
+            .uid(random_number()?)
+            .nickname(&self.nickname)
+            .init(init.clone())
+            .seed(random_number()?);
+        let how = match (&self.state.ipam, init) {
+            (Some(_), _) => "with persisted data",
+            (None, InitMode::Consensus { .. }) => "via deferred consensus",
+            (None, InitMode::Seed(_)) => "with supplied IPAM seed",
+            (None, InitMode::Observer) => "as observer - awaiting IPAM data from another peer",
+        };
+        info!("[allocator {}] Initialising {how}", self.name);
+        let allocator = Allocator::new(config, self.state.ipam.clone())?;
+        let channel = weave_ipam::mesh::channel(AddressRange::of(*range).family);
+        let default_subnet = default_subnet.unwrap_or(*range);
+        Ok(Some(Allocating {
+            allocator,
+            default_subnet,
+            channel,
+        }))
+    }
+}
+
+async fn find_name(
+    settings: &Settings,
+    host: &Host,
+    stored: Option<&State>,
+) -> Result<(PeerName, Origin), StartError> {
+    let mut random = [0; 6];
+    fill_random(&mut random)?;
+    let clues = Clues {
+        given: settings.name,
+        stored: stored.and_then(|state| state.peer_name.parse().ok()),
+        bridge: host.bridge_mac().await?,
+        identity: Identity::read(&settings.host_root, Path::new("/sys")),
+    };
+    Ok(clues.name(random))
+}
+
+fn nickname(settings: &Settings) -> String {
+    settings.nickname.clone().unwrap_or_else(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim_end().to_owned()
+    })
+}
+
+fn random_number() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn fill_random(bytes: &mut [u8]) -> Result<(), StartError> {
+    getrandom::fill(bytes).map_err(|error| StartError::System(io::Error::other(error)))
+}
