@@ -35,7 +35,14 @@ fn play(plugin: Plugin, env: &[(&str, &str)], input: &str, host: &Host, daemon: 
     ))
 }
 
-fn net(command: &str, id: &str, netns: &str, input: &str, host: &Host, daemon: &str) -> Reply {
+fn weave_net(
+    command: &str,
+    id: &str,
+    netns: &str,
+    input: &str,
+    host: &Host,
+    daemon: &str,
+) -> Reply {
     let env = [
         ("CNI_COMMAND", command),
         ("CNI_CONTAINERID", id),
@@ -55,7 +62,7 @@ fn add_reports_both_ends_the_address_and_the_default_route() {
         FakeDaemon::start(&[("c1", "10.32.0.2/12")]),
     );
 
-    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+    let reply = weave_net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
 
     assert_eq!(
         reply.stdout.unwrap(),
@@ -78,7 +85,7 @@ fn a_bridge_without_an_address_is_exposed_once_the_pod_needs_a_gateway() {
     host.bridge_addresses.borrow_mut().clear();
     let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12"), ("weave:expose", "10.32.0.1/12")]);
 
-    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+    let reply = weave_net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
 
     assert_eq!(reply.stdout.unwrap()["ips"][0]["gateway"], "10.32.0.1");
     let requests = daemon.book.lock().unwrap().requests.clone();
@@ -95,7 +102,7 @@ fn an_empty_list_of_routes_needs_no_gateway() {
     let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
     let input = r#"{"cniVersion":"1.0.0","name":"weave","ipam":{"routes":[]}}"#;
 
-    let reply = net("ADD", "c1", POD1, input, &host, &daemon.address);
+    let reply = weave_net("ADD", "c1", POD1, input, &host, &daemon.address);
 
     let object = reply.stdout.unwrap();
     assert!(object.get("routes").is_none());
@@ -114,7 +121,7 @@ fn a_failed_attachment_gives_the_address_back() {
     };
     let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
 
-    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+    let reply = weave_net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
 
     assert_eq!(reply.stdout.unwrap()["code"], Code::Attach.number());
     assert_eq!(daemon.owned("c1"), None);
@@ -134,7 +141,7 @@ fn a_failed_attachment_keeps_an_address_of_an_earlier_call() {
         .owned
         .insert("c1".to_owned(), "10.32.0.2/12".to_owned());
 
-    let reply = net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+    let reply = weave_net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
 
     assert!(reply.failed);
     assert_eq!(daemon.owned("c1").as_deref(), Some("10.32.0.2/12"));
@@ -148,7 +155,7 @@ fn a_bad_namespace_costs_no_address() {
     );
 
     for netns in ["/var/run/netns/nosuch", "/proc/1/ns/net"] {
-        let reply = net("ADD", "c1", netns, PLAIN, &host, &daemon.address);
+        let reply = weave_net("ADD", "c1", netns, PLAIN, &host, &daemon.address);
 
         assert_eq!(reply.stdout.unwrap()["code"], 8);
     }
@@ -160,7 +167,7 @@ fn a_refusal_of_the_daemon_is_passed_on() {
     let (host, daemon) = (Host::with_bridge(), FakeDaemon::start(&[]));
     let input = r#"{"name":"weave","ipam":{"subnet":"1.2.3.0/24"}}"#;
 
-    let reply = net("ADD", "c1", POD1, input, &host, &daemon.address);
+    let reply = weave_net("ADD", "c1", POD1, input, &host, &daemon.address);
 
     let object = reply.stdout.unwrap();
     assert_eq!(
@@ -209,7 +216,7 @@ fn a_grant_without_an_answer_is_given_back() {
             edge: &host,
             log: Vec::new(),
         };
-        super::net::add(&mut scene).await
+        net::add(&mut scene).await
     });
 
     assert_eq!(outcome.unwrap_err().code(), Code::TryAgain);
@@ -223,7 +230,7 @@ fn del_never_removes_an_interface_of_the_host() {
         .borrow_mut()
         .insert(("/proc/1/ns/net".to_owned(), "eth0".to_owned()));
 
-    let reply = net("DEL", "c1", "/proc/1/ns/net", PLAIN, &host, &daemon.address);
+    let reply = weave_net("DEL", "c1", "/proc/1/ns/net", PLAIN, &host, &daemon.address);
 
     assert!(!reply.failed);
     assert_eq!(host.interfaces.borrow().len(), 1);
@@ -251,7 +258,7 @@ fn commands_of_later_versions_are_refused_with_a_code() {
     let host = Host::with_bridge();
 
     for command in ["CHECK", "STATUS", "GC"] {
-        let reply = net(command, "c1", POD1, PLAIN, &host, &nowhere());
+        let reply = weave_net(command, "c1", POD1, PLAIN, &host, &nowhere());
 
         assert_eq!(
             reply.stdout.unwrap(),

@@ -170,7 +170,7 @@ mod tests {
             to: "2/1".to_owned(),
             why: "no answer to ARP".to_owned(),
         };
-        let outcome = crate::lab::outcome::Outcome {
+        let outcome = Outcome {
             reachable: 9,
             failed: vec![failure; 21],
             rings_equal: false,

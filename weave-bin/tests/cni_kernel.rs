@@ -1,0 +1,188 @@
+//! The CNI plugin against a real daemon and the running kernel, as a container runtime calls it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use nix::unistd::geteuid;
+use serde_json::Value;
+use weave_datapath::netns::{Namespace, named_path};
+
+/// A lab of one host, and calls of its plugin.
+struct Host {
+    name: String,
+}
+
+impl Host {
+    fn up(test: &str) -> Self {
+        let host = Self {
+            name: format!("wc-{test}-{}", std::process::id()),
+        };
+        host.lab(&["up", "--hosts", "1", "--pods", "0"]);
+        host
+    }
+
+    fn lab(&self, words: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
+        command
+            .arg("lab")
+            .arg(words[0])
+            .args(["--name", &self.name])
+            .args(&words[1..]);
+        let output = command.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn namespace(&self) -> Namespace {
+        Namespace::open(named_path(&format!("{}-1", self.name))).unwrap()
+    }
+
+    /// A pod's namespace; removed with the lab.
+    fn pod(&self, number: u32) -> String {
+        let name = format!("{}-1-pod-{number}", self.name);
+        Namespace::create_named(&name).unwrap();
+        name
+    }
+
+    fn plugin(&self, command: &str, id: &str, pod: &str, config: &str) -> Output {
+        self.plugin_for("eth0", command, id, pod, config)
+    }
+
+    fn plugin_for(&self, ifname: &str, command: &str, id: &str, pod: &str, config: &str) -> Output {
+        let program = PathBuf::from("/run").join(&self.name).join("bin/weave-net");
+        let run = || {
+            let mut child = Command::new(&program)
+                .env("CNI_COMMAND", command)
+                .env("CNI_CONTAINERID", id)
+                .env("CNI_NETNS", named_path(pod))
+                .env("CNI_IFNAME", ifname)
+                .env("CNI_PATH", "/opt/cni/bin")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(config.as_bytes())
+                .unwrap();
+            child.wait_with_output().unwrap()
+        };
+        self.namespace().run(run).unwrap()
+    }
+
+    /// Whether the host still has an interface of the container `id`.
+    fn has_interface_of(&self, id: &str) -> bool {
+        let list = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let devices = self.namespace().run(list).unwrap();
+        devices.contains(&format!("vethwepl{}", &id[..7]))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
+        let _output = command.args(["lab", "down", "--name", &self.name]).output();
+    }
+}
+
+fn stdout(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+fn assert_ok(output: &Output) {
+    let words = format!(
+        "{}{}",
+        stdout(output),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{words}");
+}
+
+const CONFIG: &str = r#"{"cniVersion":"1.1.0","name":"weave","type":"weave-net"}"#;
+const ID: &str = "c0ffee0123456789";
+
+#[test]
+fn a_pod_comes_and_goes_however_often_the_runtime_asks() {
+    if !geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let host = Host::up("life");
+    let pod = host.pod(1);
+
+    let first = host.plugin("ADD", ID, &pod, CONFIG);
+    assert_ok(&first);
+    let again = host.plugin("ADD", ID, &pod, CONFIG);
+    assert_eq!(stdout(&first), stdout(&again));
+    assert_eq!(stdout(&first)["interfaces"][1]["name"], "eth0");
+    assert!(host.has_interface_of(ID));
+
+    for _ in 0..2 {
+        let deleted = host.plugin("DEL", ID, &pod, CONFIG);
+        assert_ok(&deleted);
+        assert!(deleted.stdout.is_empty());
+        assert!(!host.has_interface_of(ID));
+    }
+
+    // The namespace goes first, as when a machine was reset in the middle.
+    assert_ok(&host.plugin("ADD", ID, &pod, CONFIG));
+    Namespace::delete_named(&pod).unwrap();
+    assert_ok(&host.plugin("DEL", ID, &pod, CONFIG));
+}
+
+#[test]
+fn a_failed_add_keeps_neither_address_nor_interface() {
+    if !geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let host = Host::up("undo");
+    let pod = host.pod(1);
+
+    // The name is taken by an interface that is not ours.
+    let failed = host.plugin_for("lo", "ADD", ID, &pod, CONFIG);
+
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(stdout(&failed)["code"], 102, "{}", stdout(&failed));
+    assert!(!host.has_interface_of(ID));
+    let deleted = host.plugin("DEL", ID, &pod, CONFIG);
+    assert_ok(&deleted);
+    let log = String::from_utf8_lossy(&deleted.stderr).into_owned();
+    assert!(log.contains(&format!("no addresses for {ID}")), "{log}");
+}
+
+#[test]
+fn without_a_daemon_the_runtime_is_told_to_try_again() {
+    if !geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let host = Host::up("down");
+    let pod = host.pod(1);
+    assert_ok(&host.plugin("ADD", ID, &pod, CONFIG));
+    host.lab(&["kill", "1"]);
+
+    let add = host.plugin("ADD", "another012345", &pod, CONFIG);
+    let del = host.plugin("DEL", ID, &pod, CONFIG);
+
+    for (call, output) in [("ADD", &add), ("DEL", &del)] {
+        assert_eq!(output.status.code(), Some(1), "{call}");
+        assert_eq!(stdout(output)["code"], 11, "{call}");
+        let message = stdout(output)["msg"].to_string();
+        assert!(
+            message.contains("connect: connection refused"),
+            "{call}: {message}"
+        );
+    }
+    assert!(
+        !host.has_interface_of(ID),
+        "the interface goes also without the daemon"
+    );
+}
