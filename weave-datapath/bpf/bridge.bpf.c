@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ingress of `vethwe-datapath`: frames that the bridge sends towards other hosts.
+ * Egress of the bridge's port `vethwe-bridge`: frames that the bridge sends towards other hosts. They
+ * would come out of the other end, `vethwe-datapath`, unchanged; here they save the way there and a
+ * softirq.
  */
 #include "maps.h"
 

@@ -11,7 +11,8 @@ use super::{
     heartbeats::{Ring, Sender},
     maps::{self, Maps},
     pins::{LINKS, Pins},
-    programs, tunnel,
+    programs::{self, Spot},
+    tunnel,
 };
 use crate::{
     fastdp::{self, Heartbeat, TableUpdate, Tables},
@@ -30,8 +31,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Pins in `dir`, which belongs to one daemon alone, for frames that come out of `datapath`,
-    /// the end of a veth pair whose other end is a port of the bridge.
+    /// Pins in `dir`, which belongs to one daemon alone, for the bridge that has the other end of
+    /// the veth `datapath` as a port.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, datapath: impl Into<String>) -> Self {
         Self {
@@ -109,10 +110,7 @@ impl Device {
     pub async fn open(config: &Config, netlink: &Netlink) -> Result<Self, Error> {
         let Config { port, mtu, .. } = *config;
         let pins = Pins::open(&config.dir)?;
-        let datapath = netlink.link_by_name(&config.datapath).await?;
-        let datapath = datapath.ok_or_else(|| Error::NoInterface {
-            name: config.datapath.clone(),
-        })?;
+        let (datapath, bridge_port) = pair(netlink, &config.datapath).await?;
         let left = maps::read_config(&pins);
         let found = tunnel::find(netlink, port).await?;
         let usable = match (&left, &found) {
@@ -129,14 +127,13 @@ impl Device {
             .hook
             .unwrap_or_else(|| programs::best_hook(&datapath.name));
         let wanted = describe(&datapath, &tunnel, hook);
-        let devices = [datapath.name.as_str(), tunnel.name.as_str()];
-        let opened = if usable && left == Some(wanted) && is_at_work(&pins, hook, devices) {
+        let spots = programs::spots(&bridge_port.name, &tunnel.name);
+        let opened = if usable && left == Some(wanted) && is_at_work(&pins, hook, spots) {
             Opened::Adopted
         } else {
-            let kept = install(config, &pins, hook, devices, usable)?;
+            let kept = install(config, &pins, hook, spots, usable)?;
             if left.is_some_and(|left| left.hook == Hook::Clsact.number()) && hook == Hook::Tcx {
-                let _ = programs::detach_clsact(&datapath.name);
-                let _ = programs::detach_clsact(&tunnel.name);
+                spots.into_iter().for_each(programs::detach_clsact);
             }
             maps::write_config(&pins, &wanted)?;
             if kept {
@@ -261,7 +258,9 @@ impl Device {
 /// # Errors
 /// The first failure, after everything has been tried.
 pub async fn remove(config: &Config, netlink: &Netlink) -> Result<(), Error> {
-    let unpinned = unpin(&config.dir, &config.datapath);
+    let pair = pair(netlink, &config.datapath).await;
+    let bridge_port = pair.map(|(_, port)| port.name).unwrap_or_default();
+    let unpinned = unpin(&config.dir, &bridge_port, &tunnel::name(config.port));
     let deleted = match tunnel::find(netlink, config.port).await {
         Ok(Some(tunnel)) => netlink.delete_link(tunnel.index).await.map_err(Error::from),
         Ok(None) => Ok(()),
@@ -270,19 +269,36 @@ pub async fn remove(config: &Config, netlink: &Netlink) -> Result<(), Error> {
     unpinned.and(deleted)
 }
 
-fn unpin(dir: &Path, datapath: &str) -> Result<(), Error> {
+fn unpin(dir: &Path, bridge_port: &str, tunnel: &str) -> Result<(), Error> {
     if !dir.exists() {
         return Ok(());
     }
     let pins = Pins::open(dir)?;
     let clsact = maps::read_config(&pins).is_some_and(|c| c.hook == Hook::Clsact.number());
     if clsact {
-        // Without the device there is no filter either.
-        let _ = programs::detach_clsact(datapath);
+        let spots = programs::spots(bridge_port, tunnel);
+        spots.into_iter().for_each(programs::detach_clsact);
     }
     let cleared = pins.clear();
     pins.remove_dir();
     cleared
+}
+
+/// The interface `name` and the other end of its pair, the port of the bridge.
+async fn pair(netlink: &Netlink, name: &str) -> Result<(Link, Link), Error> {
+    let missing = || Error::NoInterface {
+        name: name.to_owned(),
+    };
+    let link = netlink.link_by_name(name).await?.ok_or_else(missing)?;
+    let peer = link.peer_index.filter(|_| !link.peer_elsewhere);
+    let peer = match peer {
+        Some(index) => netlink.link_by_index(index).await?,
+        None => None,
+    };
+    let peer = peer.ok_or_else(|| Error::NoPair {
+        name: name.to_owned(),
+    })?;
+    Ok((link, peer))
 }
 
 /// Loads and attaches the programs; `true` if the maps that were there are still in use.
@@ -290,7 +306,7 @@ fn install(
     config: &Config,
     pins: &Pins,
     hook: Hook,
-    devices: [&str; 2],
+    spots: [Spot<'_>; 2],
     usable: bool,
 ) -> Result<bool, Error> {
     let (mut object, kept) = match programs::load(pins, config.mac_entries) {
@@ -302,17 +318,17 @@ fn install(
         }
         Err(error) => return Err(error),
     };
-    programs::attach(&mut object, pins, hook, devices)?;
+    programs::attach(&mut object, pins, hook, spots)?;
     Ok(kept)
 }
 
-fn is_at_work(pins: &Pins, hook: Hook, devices: [&str; 2]) -> bool {
+fn is_at_work(pins: &Pins, hook: Hook, spots: [Spot<'_>; 2]) -> bool {
     // A filter cannot be asked for its program here, but replacing it by itself does no harm.
     hook == Hook::Tcx
         && LINKS
             .iter()
-            .zip(devices)
-            .all(|(link, device)| programs::is_attached(&pins.path(link), device))
+            .zip(spots)
+            .all(|(link, spot)| programs::is_attached(&pins.path(link), spot))
 }
 
 /// Whether `left` was written for these very devices: index and address of both, the address of

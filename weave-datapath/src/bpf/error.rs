@@ -17,6 +17,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The interface towards the bridge has no other end here. Create the bridge first.
+    #[error("interface {name} is no end of a veth pair; create the bridge before the fast path")]
+    NoPair {
+        /// Its name.
+        name: String,
+    },
     /// An interface of the tunnel's name is no VXLAN device. Remove or rename it.
     #[error("interface {name} exists but is no VXLAN device; remove it")]
     Foreign {

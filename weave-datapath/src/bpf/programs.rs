@@ -89,44 +89,66 @@ pub(super) fn load(pins: &Pins, mac_entries: u32) -> Result<Ebpf, Error> {
     Ok(object)
 }
 
-/// Attaches both programs to their devices, in place of what is attached there for this daemon.
+/// A place for a program: a device and a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot<'a> {
+    device: &'a str,
+    side: TcAttachType,
+}
+
+/// Where the two programs go: on frames that leave through the bridge's port, and on frames that
+/// come out of the tunnel.
+pub(super) fn spots<'a>(port: &'a str, tunnel: &'a str) -> [Spot<'a>; 2] {
+    [
+        Spot {
+            device: port,
+            side: TcAttachType::Egress,
+        },
+        Spot {
+            device: tunnel,
+            side: TcAttachType::Ingress,
+        },
+    ]
+}
+
+/// Attaches both programs, in place of what is attached there for this daemon.
 pub(super) fn attach(
     object: &mut Ebpf,
     pins: &Pins,
     hook: Hook,
-    devices: [&str; 2],
+    spots: [Spot<'_>; 2],
 ) -> Result<(), Error> {
-    for ((name, link), device) in PROGRAMS.into_iter().zip(LINKS).zip(devices) {
+    for ((name, link), spot) in PROGRAMS.into_iter().zip(LINKS).zip(spots) {
         let program = program(object, name)?;
         match hook {
-            Hook::Tcx => attach_tcx(program, device, &pins.path(link))?,
-            Hook::Clsact => attach_clsact(program, device)?,
+            Hook::Tcx => attach_tcx(program, spot, &pins.path(link))?,
+            Hook::Clsact => attach_clsact(program, spot)?,
         }
     }
     Ok(())
 }
 
-/// Whether the link pinned at `pin` is attached to `device` of this network namespace.
-pub(super) fn is_attached(pin: &Path, device: &str) -> bool {
+/// Whether the link pinned at `pin` is attached at `spot` in this network namespace.
+pub(super) fn is_attached(pin: &Path, spot: Spot<'_>) -> bool {
     let Ok(link) = PinnedLink::from_pin(pin) else {
         return false;
     };
     FdLink::from(link).info().is_ok_and(|info| {
-        SchedClassifier::query_tcx(device, TcAttachType::Ingress)
+        SchedClassifier::query_tcx(spot.device, spot.side)
             .is_ok_and(|(_, programs)| programs.iter().any(|p| p.id() == info.program_id()))
     })
 }
 
-/// Removes our filter from `device`. TCX links go with their pins instead.
-pub(super) fn detach_clsact(device: &str) -> Result<(), Error> {
-    let link = filter(device)?;
-    drop(link);
-    Ok(())
+/// Removes our filter, if there is one. TCX links go with their pins instead.
+pub(super) fn detach_clsact(spot: Spot<'_>) {
+    // Dropping the link removes the filter. Without the device there is none.
+    drop(filter(spot));
 }
 
-fn attach_tcx(program: &mut SchedClassifier, device: &str, pin: &Path) -> Result<(), Error> {
+fn attach_tcx(program: &mut SchedClassifier, spot: Spot<'_>, pin: &Path) -> Result<(), Error> {
+    let Spot { device, side } = spot;
     let operation = || format!("attach a BPF program to {device} by TCX");
-    if is_attached(pin, device) {
+    if is_attached(pin, spot) {
         let old = PinnedLink::from_pin(pin).map_err(|source| Error::kernel(operation(), source))?;
         let old = SchedClassifierLink::try_from(FdLink::from(old))
             .map_err(|source| Error::kernel(operation(), source))?;
@@ -145,7 +167,7 @@ fn attach_tcx(program: &mut SchedClassifier, device: &str, pin: &Path) -> Result
     // the last word on every frame.
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link = program
-        .attach_with_options(device, TcAttachType::Ingress, options)
+        .attach_with_options(device, side, options)
         .and_then(|id| program.take_link(id))
         .map_err(|source| Error::kernel(operation(), source))?;
     let link = FdLink::try_from(link).map_err(|source| Error::kernel(operation(), source))?;
@@ -154,7 +176,8 @@ fn attach_tcx(program: &mut SchedClassifier, device: &str, pin: &Path) -> Result
     Ok(())
 }
 
-fn attach_clsact(program: &mut SchedClassifier, device: &str) -> Result<(), Error> {
+fn attach_clsact(program: &mut SchedClassifier, spot: Spot<'_>) -> Result<(), Error> {
+    let Spot { device, side } = spot;
     let operation = || format!("attach a BPF program to {device} by clsact");
     match tc::qdisc_add_clsact(device) {
         Ok(()) | Err(TcError::AlreadyAttached) => {}
@@ -162,7 +185,7 @@ fn attach_clsact(program: &mut SchedClassifier, device: &str) -> Result<(), Erro
         // anything is.
         Err(error) => tracing::debug!(device, %error, "clsact not added"),
     }
-    let attached = match program.attach_to_link(filter(device)?) {
+    let attached = match program.attach_to_link(filter(spot)?) {
         Ok(id) => Ok(id),
         Err(_) => {
             let options = NlOptions {
@@ -171,7 +194,7 @@ fn attach_clsact(program: &mut SchedClassifier, device: &str) -> Result<(), Erro
                 ..NlOptions::default()
             };
             let options = TcAttachOptions::Netlink(options);
-            program.attach_with_options(device, TcAttachType::Ingress, options)
+            program.attach_with_options(device, side, options)
         }
     };
     let link = attached
@@ -182,9 +205,10 @@ fn attach_clsact(program: &mut SchedClassifier, device: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Our filter on `device`, whether it exists or not. Dropping it removes the filter.
-fn filter(device: &str) -> Result<SchedClassifierLink, Error> {
-    let link = SchedClassifierLink::attached(device, TcAttachType::Ingress, PRIORITY, HANDLE, None);
+/// Our filter at `spot`, whether it exists or not. Dropping it removes the filter.
+fn filter(spot: Spot<'_>) -> Result<SchedClassifierLink, Error> {
+    let Spot { device, side } = spot;
+    let link = SchedClassifierLink::attached(device, side, PRIORITY, HANDLE, None);
     link.map_err(|source| Error::kernel(format!("find the BPF filter of {device}"), source))
 }
 

@@ -11,7 +11,7 @@ mod traffic;
 mod wire;
 
 use lab::Lab;
-use traffic::{Pings, broadcast, round_trip};
+use traffic::{Pings, broadcast, round_trip, stream};
 use weave_datapath::bpf::{Counter, Counters, Opened};
 
 /// Whether the test can run; says so if not.
@@ -67,6 +67,28 @@ fn a_host_between_relays_in_the_kernel() {
     }
     let relayed = counters(&lab, 1).get(Counter::Relayed) - before;
     assert!(relayed >= 20, "ten requests and ten answers, not {relayed}");
+}
+
+#[test]
+fn a_stream_crosses_in_super_packets_and_arrives_whole() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new(3, &[(0, 1), (1, 2)], 1);
+    let [a, c] = [0, 2].map(|host| &lab.hosts[host].pods[0]);
+    let before = counters(&lab, 0).get(Counter::Sent);
+    let len = 32 << 20;
+
+    let received = stream(a, c, len);
+
+    assert_eq!(received, len);
+    let frames = counters(&lab, 0).get(Counter::Sent) - before;
+    let segments = u64::try_from(len).unwrap() / 1324;
+    println!("{frames} frames for {segments} segments");
+    assert!(
+        frames < segments / 2,
+        "segmentation happens behind the tunnel"
+    );
 }
 
 #[test]

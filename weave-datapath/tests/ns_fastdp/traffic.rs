@@ -1,7 +1,8 @@
 //! Traffic between pods, and what came of it.
 
 use std::{
-    net::UdpSocket,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -124,4 +125,31 @@ pub(crate) fn broadcast(from: &Pod, others: &[&Pod]) -> Vec<usize> {
         std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
     };
     sockets.iter().map(copies).collect()
+}
+
+/// Sends `len` bytes by TCP and returns how many arrive as they were sent.
+pub(crate) fn stream(from: &Pod, to: &Pod, len: usize) -> usize {
+    let pattern = |at: usize| u8::try_from(at % 251).unwrap();
+    let address = (to.address, 7006);
+    let listener = to.scratch.namespace.run(|| TcpListener::bind(address));
+    let listener = listener.unwrap().unwrap();
+    let client = from.scratch.namespace.run(|| TcpStream::connect(address));
+    let mut client = client.unwrap().unwrap();
+    let sender = std::thread::spawn(move || {
+        let bytes: Vec<u8> = (0..len).map(pattern).collect();
+        client.write_all(&bytes).unwrap();
+    });
+    let mut received = Vec::with_capacity(len);
+    listener
+        .accept()
+        .unwrap()
+        .0
+        .read_to_end(&mut received)
+        .unwrap();
+    sender.join().unwrap();
+    received
+        .iter()
+        .enumerate()
+        .filter(|(at, byte)| **byte == pattern(*at))
+        .count()
 }

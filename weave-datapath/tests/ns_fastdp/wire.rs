@@ -8,7 +8,7 @@ use std::{
 
 use weave_datapath::{
     PeerName, ShortId,
-    bpf::Counter,
+    bpf::{Counter, Device},
     fastdp::{Entry, Hop, Path, Route, TableUpdate, Vni, heartbeat},
     packet::{ethernet::Frame, ipv4, udp, vxlan},
 };
@@ -100,6 +100,26 @@ fn heartbeats_have_the_bytes_of_open_vswitch() {
         let uid = u64::from_be_bytes(inner[14..22].try_into().unwrap());
         assert_eq!(inner, heartbeat::frame(uid, MTU));
     }
+}
+
+#[test]
+fn a_heartbeat_too_large_for_the_path_is_said_to_be() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new(2, &[(0, 1)], 0);
+    let (local, remote) = underlay(0);
+    let send = |mtu| {
+        let payload = heartbeat::payload(vni(0, 1), 7, mtu);
+        let send = move |device: &mut Device| device.send(local, remote, 6784, &payload);
+        lab.daemon(0).ask(move |device, _| send(device))
+    };
+
+    send(1450).unwrap();
+    let error = send(1451).unwrap_err();
+
+    assert!(error.is_too_big(), "{error}");
+    send(1450).unwrap();
 }
 
 #[test]
