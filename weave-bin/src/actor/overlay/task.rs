@@ -167,10 +167,6 @@ impl<W: Wire> Task<W> {
             .mesh
             .set_overlay(connection.id, NAME, self.attributes())
             .await;
-        info!(
-            "overlay_switch ->[{}] using {NAME}",
-            self.label(connection.remote)
-        );
         self.engine.handle_connection(
             now,
             Connection {

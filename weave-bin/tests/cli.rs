@@ -1,0 +1,213 @@
+//! The operator's commands as processes, against a daemon in this process and against none.
+
+use std::process::{Command, Output};
+use std::sync::mpsc;
+use std::thread;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+use weave_bin::args::daemon::Settings;
+use weave_bin::daemon::{Daemon, Plumbing};
+
+/// A daemon without a network of its own, on a thread of its own; it ends when dropped.
+struct Running {
+    address: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+    scratch: std::path::PathBuf,
+}
+
+impl Running {
+    fn start(test: &str) -> Self {
+        let name = format!("weave-cli-{test}-{}", std::process::id());
+        let scratch = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&scratch).unwrap();
+        let words: Vec<String> = [
+            "--name=::1".to_owned(),
+            "--nickname=host-0".to_owned(),
+            "--host=127.0.0.1".to_owned(),
+            "--port=0".to_owned(),
+            "--http-addr=127.0.0.1:0".to_owned(),
+            "--ipalloc-range=10.32.0.0/12".to_owned(),
+            "--ipalloc-init=seed=::1".to_owned(),
+            format!("--db-prefix={}", scratch.join("weave").display()),
+        ]
+        .into();
+        let (tell, told) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let settings = Settings::read(&words, |_| None).unwrap();
+                let daemon = Daemon::start(settings, Plumbing::None).await.unwrap();
+                tell.send(daemon.http_address().unwrap().to_string())
+                    .unwrap();
+                let _ = stopped.await;
+                daemon.stop().await;
+            });
+        });
+        let address = told.recv().unwrap();
+        Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+            scratch,
+        }
+    }
+
+    fn weave(&self, words: &[&str]) -> Said {
+        weave(&self.address, words)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+        let _ = std::fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// What a command printed, and its exit status.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    stdout: String,
+    stderr: String,
+    code: i32,
+}
+
+fn weave(address: &str, words: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
+    command.args(words).env("WEAVE_HTTP_ADDR", address);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    Said {
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+        code: status.code().unwrap(),
+    }
+}
+
+/// An address where nobody listens.
+fn nowhere() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn pages_are_printed_as_scripts_expect_them() {
+    let daemon = Running::start("pages");
+
+    let overview = daemon.weave(&["--local", "status"]);
+    let peers = daemon.weave(&["status", "peers"]);
+    let targets = daemon.weave(&["status", "targets"]);
+    let shares = daemon.weave(&["status", "ipam"]);
+
+    assert_eq!((overview.code, overview.stderr.as_str()), (0, ""));
+    assert!(
+        overview.stdout.starts_with("\n        Version: "),
+        "{}",
+        overview.stdout
+    );
+    assert!(
+        overview
+            .stdout
+            .ends_with("  DefaultSubnet: 10.32.0.0/12\n\n"),
+        "{}",
+        overview.stdout
+    );
+    assert_eq!(peers.stdout, "00:00:00:00:00:01(host-0)\n");
+    assert_eq!((targets.stdout.as_str(), targets.code), ("", 0));
+    let line = "00:00:00:00:00:01(host-0)              1048576 IPs (100.0% of total) (0 active)\n";
+    assert_eq!(shares.stdout, line);
+}
+
+#[test]
+fn json_comes_whole_or_in_part() {
+    let daemon = Running::start("json");
+
+    let report = daemon.weave(&["report"]);
+    let part = daemon.weave(&["status", "ipam", "--json"]);
+
+    let whole: Value = serde_json::from_str(&report.stdout).unwrap();
+    assert_eq!(whole["Router"]["Name"], "00:00:00:00:00:01");
+    assert!(!report.stdout.ends_with('\n'));
+    assert_eq!(
+        serde_json::from_str::<Value>(&part.stdout).unwrap(),
+        whole["IPAM"]
+    );
+}
+
+#[test]
+fn commands_do_and_say_what_they_did() {
+    let daemon = Running::start("do");
+
+    assert_eq!(daemon.weave(&["prime"]).code, 0);
+    let said = daemon.weave(&["rmpeer", "nosuch", "other"]);
+    let text = "0 IPs taken over from nosuch\n0 IPs taken over from other\n";
+    assert_eq!((said.stdout.as_str(), said.code), (text, 0));
+    assert_eq!(daemon.weave(&["connect", "127.0.0.1:1"]).code, 0);
+    assert_eq!(daemon.weave(&["status", "targets"]).stdout, "127.0.0.1:1\n");
+    assert_eq!(daemon.weave(&["forget", "127.0.0.1:1", "unknown"]).code, 0);
+    let bad = daemon.weave(&["connect", "bad..host"]);
+    assert_eq!(
+        (bad.code, bad.stderr.as_str()),
+        (1, "lookup bad..host: no such host\n")
+    );
+    assert!(daemon.weave(&["version"]).stdout.starts_with("weave 3."));
+}
+
+#[test]
+fn without_a_daemon_the_reason_is_told() {
+    let address = nowhere();
+    let reason = format!("cannot reach weave daemon at {address}: connection refused\n");
+
+    let status = weave(&address, &["status"]);
+    let connect = weave(&address, &["connect", "10.0.0.1"]);
+    let remove = weave(&address, &["rmpeer", "x"]);
+    let version = weave(&address, &["version"]);
+
+    assert_eq!(
+        status,
+        Said {
+            stdout: "\n\n".to_owned(),
+            stderr: reason.clone(),
+            code: 1
+        }
+    );
+    assert_eq!((connect.code, &connect.stderr), (7, &reason));
+    assert_eq!((remove.code, &remove.stderr), (1, &reason));
+    assert_eq!((version.code, version.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn words_that_are_no_command_get_the_usage() {
+    for (words, first, code) in [
+        (vec!["bogus"], "Unknown weave command 'bogus'", 1),
+        (
+            vec!["status", "endpoints"],
+            "Invalid 'weave status' sub-command: endpoints",
+            1,
+        ),
+        (vec!["connect"], "Usage: weave", 1),
+        (vec![], "Usage: weave", 1),
+        (vec!["help"], "Usage: weave", 0),
+        (vec!["status", "--help"], "Usage: weave", 0),
+    ] {
+        let said = weave(&nowhere(), &words);
+
+        assert_eq!((said.code, said.stdout.as_str()), (code, ""), "{words:?}");
+        assert!(said.stderr.starts_with(first), "{words:?}: {}", said.stderr);
+        assert!(
+            said.stderr.contains("Usage: weave"),
+            "{words:?}: {}",
+            said.stderr
+        );
+    }
+}
