@@ -1,4 +1,5 @@
 //! VNIs and VXLAN headers against those of Weave Net (`vectors/vni.json`).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 

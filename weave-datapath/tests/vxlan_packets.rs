@@ -1,5 +1,6 @@
 //! Outer packets of Weave Net and of a kernel VXLAN device, taken apart field by field
 //! (`vectors/vxlan_packets.json`).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::Value;
 use weave_datapath::{

@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 use weave_datapath::{
     bpf::{self, Config, Counter, Device, Hook, Opened},
     netlink::Netlink,
@@ -150,6 +154,41 @@ fn removal_leaves_nothing() {
         let left: Vec<String> = names.filter(|n| !kernels.contains(&&n[..])).collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// In a mount namespace of its own, so that no file system stays mounted on the machine.
+#[test]
+fn the_standard_directory_gets_its_file_system_if_it_has_none() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::new(1, &[], 0);
+    lab.kill(0);
+    let host = lab.hosts[0].scratch.namespace.clone();
+    let dir = Path::new("/sys/fs/bpf").join(lab.hosts[0].dir.file_name().unwrap());
+    let opened = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
+        let _ = nix::mount::umount("/sys/fs/bpf");
+        host.enter_current_thread().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let netlink = Netlink::open().unwrap();
+            let config = Config::new(&dir, "vethwe-datapath")
+                .mtu(MTU)
+                .hook(Hook::Tcx);
+            let first = Device::open(&config, &netlink).await.unwrap().opened();
+            let second = Device::open(&config, &netlink).await.unwrap().opened();
+            assert!(dir.join("link_bridge").exists());
+            bpf::remove(&config, &netlink).await.unwrap();
+            assert!(!dir.exists());
+            (first, second)
+        })
+    });
+    assert_eq!(opened.join().unwrap(), (Opened::Fresh, Opened::Adopted));
 }
 
 #[test]

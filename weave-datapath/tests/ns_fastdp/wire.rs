@@ -250,7 +250,7 @@ fn a_flood_never_meets_a_half_written_tree() {
     }
     println!("{} floods, {swaps} swaps", floods.len());
     assert_eq!(floods.len(), 600);
-    let whole = trees.map(|ids| ids.collect::<Vec<u16>>());
+    let whole = trees.map(Vec::from_iter);
     for (text, ids) in floods {
         assert!(
             whole.contains(&ids),
