@@ -1,5 +1,7 @@
 //! The operator's commands as processes, against a daemon in this process and against none.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::process::{Command, Output};
 use std::sync::mpsc;
 use std::thread;

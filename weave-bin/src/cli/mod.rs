@@ -1,6 +1,6 @@
 //! The operator's commands: each asks the daemon over HTTP and prints what it says.
 //!
-//! Words are parsed into a [`Command`] first, so that nothing is sent for a command line that
+//! Words are parsed into a command first, so that nothing is sent for a command line that
 //! makes no sense. Exit statuses are Weave Net's: 0 done, 1 refused, 4 not there, 7 no daemon.
 
 mod expose;
