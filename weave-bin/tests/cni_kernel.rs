@@ -1,4 +1,5 @@
 //! The CNI plugin against a real daemon and the running kernel, as a container runtime calls it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
 use std::path::PathBuf;

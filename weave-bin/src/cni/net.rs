@@ -135,7 +135,7 @@ async fn connect<E: Edge>(
     let needed = routes
         .as_ref()
         .is_none_or(|list| list.iter().any(|route| route.gw.is_none()));
-    let gateway = match settings.ipam.gateway.or(lease.gateway()) {
+    let gateway = match settings.ipam.gateway.or_else(|| lease.gateway()) {
         None if needed => Some(bridge_address(scene, bridge, subnet).await?),
         known => known,
     };

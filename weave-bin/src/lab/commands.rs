@@ -225,13 +225,14 @@ async fn end_signal() {
 }
 
 async fn one_signal(kind: SignalKind) {
-    if let Ok(mut stream) = signal(kind) {
-        if stream.recv().await.is_some() {
-            return;
-        }
+    let heard = match signal(kind) {
+        Ok(mut stream) => stream.recv().await.is_some(),
+        Err(_) => false,
+    };
+    if !heard {
+        // A signal that cannot be listened to keeps its usual effect.
+        std::future::pending::<()>().await;
     }
-    // A signal that cannot be listened to keeps its usual effect.
-    std::future::pending().await
 }
 
 // ===== commands about a running lab =====

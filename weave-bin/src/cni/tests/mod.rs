@@ -240,7 +240,7 @@ fn del_never_removes_an_interface_of_the_host() {
 fn del_with_a_configuration_that_add_refuses_succeeds() {
     let host = Host::with_bridge();
 
-    let reply = net(
+    let reply = weave_net(
         "DEL",
         "c1",
         "",
