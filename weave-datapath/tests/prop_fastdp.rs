@@ -262,7 +262,7 @@ proptest! {
         let mut fleet = Fleet::new(hosts, links.iter().map(|(a, b)| (a.index(hosts), b.index(hosts))));
         fleet.check(true);
         for (number, fault) in faults.iter().enumerate() {
-            fleet.toggle(fault.index(hosts));
+            fleet.toggle(fault.index(hosts), |fleet| fleet.check(number == 0));
             fleet.check(number == 0);
         }
         fleet.revive_all();
@@ -273,8 +273,8 @@ proptest! {
 #[test]
 fn the_table_of_a_settled_fleet_has_no_strays() {
     let mut fleet = Fleet::new(4, [(0, 1), (1, 2), (2, 3)]);
-    fleet.toggle(2);
-    fleet.toggle(2);
+    fleet.toggle(2, |fleet| fleet.check(true));
+    fleet.toggle(2, |fleet| fleet.check(true));
     let expected: BTreeMap<_, _> = Fleet::new(4, [(0, 1), (1, 2), (2, 3)]).tables();
     assert_eq!(fleet.tables(), expected);
 }

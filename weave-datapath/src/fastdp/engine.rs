@@ -9,16 +9,17 @@
 //! [`Engine::poll_transmit`] gives: the answer to a heartbeat is only let in by the new tables.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::Ipv4Addr,
     time::Duration,
 };
 
 use super::{
-    Heartbeat, PeerName, Routes, ShortId, TableUpdate, Tables, Vni,
+    Heartbeat, Path, PeerName, Routes, ShortId, TableUpdate, Tables, Vni,
     health::{Change, Health},
     heartbeat,
     hold::Holds,
+    patience::Patience,
     plan::{self, Neighbour},
 };
 
@@ -127,6 +128,9 @@ pub struct Engine {
     links: BTreeMap<u64, Link>,
     routes: Routes,
     holds: Holds,
+    patience: Patience,
+    /// Paths that are known not to work and may still be in the tables.
+    broken: BTreeSet<Path>,
     tables: Tables,
     stale: bool,
     transmits: VecDeque<Transmit>,
@@ -140,6 +144,19 @@ struct Link {
     answered: bool,
 }
 
+impl Link {
+    fn path(&self) -> Path {
+        Path {
+            remote: self.connection.remote,
+            local: self.connection.local,
+        }
+    }
+
+    fn works(&self) -> bool {
+        self.health.is_healthy()
+    }
+}
+
 impl Engine {
     /// An engine that starts from empty tables.
     #[must_use]
@@ -149,6 +166,8 @@ impl Engine {
             links: BTreeMap::new(),
             routes: Routes::default(),
             holds: Holds::default(),
+            patience: Patience::default(),
+            broken: BTreeSet::new(),
             tables: Tables::default(),
             stale: false,
             transmits: VecDeque::new(),
@@ -214,9 +233,11 @@ impl Engine {
 
         let id = link.connection.id;
         if link.connection.remote != heartbeat.outer_src {
+            self.broken.insert(link.path());
             link.connection.remote = heartbeat.outer_src;
             self.stale = true;
         }
+        self.broken.remove(&link.path());
         if link.health.handle_heartbeat(now) == Some(Change::Healthy) {
             self.events.push_back(Event::Healthy { id });
             self.stale = true;
@@ -244,10 +265,12 @@ impl Engine {
         for (id, link) in &mut self.links {
             if link.health.handle_timeout(now) == Some(Change::Unhealthy) {
                 self.events.push_back(Event::Unhealthy { id: *id });
+                self.broken.insert(link.path());
                 self.stale = true;
             }
         }
-        self.stale |= self.holds.poll_timeout().is_some_and(|at| at <= now);
+        let waits = [self.holds.poll_timeout(), self.patience.poll_timeout()];
+        self.stale |= waits.into_iter().flatten().any(|at| at <= now);
         self.send_due(now);
     }
 
@@ -259,7 +282,8 @@ impl Engine {
             let send = sendable.then(|| link.health.next_send());
             [send, link.health.expires()]
         });
-        links.chain([self.holds.poll_timeout()]).flatten().min()
+        let waits = [self.holds.poll_timeout(), self.patience.poll_timeout()];
+        links.chain(waits).flatten().min()
     }
 
     /// The next thing to send.
@@ -274,12 +298,19 @@ impl Engine {
         self.events.pop_front()
     }
 
-    /// The change of the tables since the last call, if there is one.
+    /// The change of the tables that is due, if there is one.
     pub fn poll_update(&mut self, now: Duration) -> Option<TableUpdate> {
         if !std::mem::take(&mut self.stale) {
             return None;
         }
         let next = self.refresh_holds(now);
+        let waits = self.patience.waits(now, &self.tables, &next, &self.broken);
+        if waits {
+            return None;
+        }
+        let healthy = |path: &Path| self.links.values().any(|l| l.path() == *path && l.works());
+        self.broken
+            .retain(|path| !healthy(path) && next.uses(*path));
         let update = self.tables.diff_to(&next);
         self.tables = next;
         (!update.is_empty()).then_some(update)
@@ -312,19 +343,13 @@ impl Engine {
     /// One entry a peer: the youngest connection wins, a usable one before an unusable one.
     fn neighbours(&self) -> BTreeMap<PeerName, Neighbour> {
         let mut neighbours = BTreeMap::new();
-        for Link {
-            connection, health, ..
-        } in self.links.values()
-        {
+        for link in self.links.values() {
             let neighbour = Neighbour {
-                id: connection.short_id,
-                path: super::Path {
-                    remote: connection.remote,
-                    local: connection.local,
-                },
-                usable: health.is_healthy(),
+                id: link.connection.short_id,
+                path: link.path(),
+                usable: link.works(),
             };
-            let best = neighbours.entry(connection.peer).or_insert(neighbour);
+            let best = neighbours.entry(link.connection.peer).or_insert(neighbour);
             if neighbour.usable || !best.usable {
                 *best = neighbour;
             }

@@ -9,6 +9,7 @@ pub mod health;
 pub mod heartbeat;
 mod hold;
 mod names;
+mod patience;
 mod plan;
 mod tables;
 mod vni;
@@ -17,6 +18,7 @@ pub use engine::{Connection, ConnectionStatus, Engine, EngineConfig, Event, Tran
 pub use heartbeat::Heartbeat;
 pub use hold::HOLD;
 pub use names::{PeerName, ShortId, ShortIdError};
+pub use patience::PATIENCE;
 pub use plan::Routes;
 pub use tables::{Entry, Hop, Path, Route, TableUpdate, Tables};
 pub use vni::Vni;

@@ -124,6 +124,14 @@ impl Tables {
         }
     }
 
+    /// Whether any way or copy takes `path`.
+    #[must_use]
+    pub fn uses(&self, path: Path) -> bool {
+        let mut ways = self.peers.values().map(|entry| entry.route);
+        let mut hops = self.trees.values().flatten();
+        ways.any(|route| route == Route::Fastdp(path)) || hops.any(|hop| hop.path == path)
+    }
+
     fn moved_macs(&self, next: &Self) -> BTreeMap<ShortId, Option<ShortId>> {
         let keeps =
             |id, entry: &Entry| next.peers.get(id).is_some_and(|now| now.name == entry.name);

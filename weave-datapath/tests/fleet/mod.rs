@@ -9,14 +9,13 @@ use std::{
 
 use weave_datapath::{
     PeerName, ShortId,
-    fastdp::{Connection, Engine, EngineConfig, Route, Routes, Tables},
+    fastdp::{Connection, Engine, EngineConfig, PATIENCE, Route, Routes, Tables},
 };
-
-const NOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Fleet {
     hosts: Vec<Host>,
     links: BTreeSet<(usize, usize)>,
+    now: Duration,
 }
 
 struct Host {
@@ -35,6 +34,7 @@ impl Fleet {
         let mut fleet = Self {
             hosts: Vec::new(),
             links: line.chain(links.map(ordered)).collect(),
+            now: Duration::from_secs(1),
         };
         fleet.hosts.extend((0..hosts).map(|_| Host {
             engine: None,
@@ -44,16 +44,28 @@ impl Fleet {
         fleet
     }
 
-    /// Kills the daemon of a host, or starts it again.
-    pub(crate) fn toggle(&mut self, host: usize) {
+    /// Kills the daemon of a host, or starts it again. `between` sees the fleet while news of a
+    /// death has reached only the neighbours, each of its own connection.
+    pub(crate) fn toggle(&mut self, host: usize, between: impl FnOnce(&Self)) {
         if self.hosts[host].engine.take().is_none() {
             self.revive(host);
         }
         for near in self.neighbours(host, |_| true) {
-            if let Some(engine) = &mut self.hosts[near].engine {
-                engine.handle_closed(NOW, link_id(host, near));
+            let living: Vec<bool> = (0..self.hosts.len())
+                .map(|other| other == host || self.hosts[other].engine.is_some())
+                .collect();
+            let lost = (host.min(near), host.max(near));
+            self.links.remove(&lost);
+            let routes = self.routes(near, &living);
+            self.links.insert(lost);
+            let Host { engine, tables } = &mut self.hosts[near];
+            if let Some(engine) = engine {
+                engine.handle_closed(self.now, link_id(host, near));
+                engine.handle_routes(self.now, routes);
+                update(engine, tables, self.now);
             }
         }
+        between(self);
         self.converge();
     }
 
@@ -92,7 +104,7 @@ impl Fleet {
             port: 6784,
         });
         if self.hosts[host].tables != Tables::default() {
-            engine.adopt(NOW, self.hosts[host].tables.clone());
+            engine.adopt(self.now, self.hosts[host].tables.clone());
         }
         self.hosts[host].engine = Some(engine);
     }
@@ -111,7 +123,7 @@ impl Fleet {
             let Some(engine) = engine else { continue };
             for near in near {
                 engine.handle_connection(
-                    NOW,
+                    self.now,
                     Connection {
                         id: link_id(host, near),
                         peer: name(near),
@@ -123,11 +135,12 @@ impl Fleet {
                     },
                 );
             }
-            engine.handle_routes(NOW, routes);
-            if let Some(update) = engine.poll_update(NOW) {
-                tables.apply(&update);
-            }
+            engine.handle_routes(self.now, routes);
+            update(engine, tables, self.now);
+            engine.handle_timeout(self.now + PATIENCE);
+            update(engine, tables, self.now + PATIENCE);
         }
+        self.now += PATIENCE;
     }
 
     fn neighbours(&self, of: usize, wanted: impl Fn(usize) -> bool) -> BTreeSet<usize> {
@@ -223,6 +236,12 @@ impl Fleet {
             (at, outer_source) = (host(path.remote), Some(path.local));
         }
         panic!("a unicast from {from} to {to} goes round in circles");
+    }
+}
+
+fn update(engine: &mut Engine, tables: &mut Tables, now: Duration) {
+    if let Some(update) = engine.poll_update(now) {
+        tables.apply(&update);
     }
 }
 

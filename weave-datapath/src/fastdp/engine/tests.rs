@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fastdp::{
-    Entry, HOLD, Hop, Path, Route,
+    Entry, HOLD, Hop, PATIENCE, Path, Route,
     health::{SLOW, TIMEOUT},
     heartbeat::{self, HEAD_LEN},
 };
@@ -294,6 +294,79 @@ fn a_killed_neighbour_keeps_its_way_until_the_hold_ends() {
         BTreeMap::from([(id(20), None), (id(30), None)])
     );
     assert_eq!(engine.poll_timeout(), None);
+}
+
+/// Both neighbours of a killed daemon are first told of a way through each other.
+#[test]
+fn a_way_through_another_neighbour_that_does_not_last_is_never_taken() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    let far = Connection {
+        id: 8,
+        peer: FAR,
+        short_id: Some(id(30)),
+        remote: address(3),
+        ..connection()
+    };
+    engine.handle_connection(NOW, far);
+    let mut triangle = routes(true);
+    triangle.unicast.insert(FAR, FAR);
+    triangle.broadcast.insert(US, vec![PEER, FAR]);
+    engine.handle_routes(NOW, triangle.clone());
+    let _ = engine.poll_update(NOW);
+    let settled = engine.tables().clone();
+
+    engine.handle_closed(NOW, 7);
+    let mut detour = triangle.clone();
+    detour.unicast.insert(PEER, FAR);
+    detour.broadcast.insert(US, vec![FAR]);
+    engine.handle_routes(NOW, detour.clone());
+    assert_eq!(engine.poll_update(NOW), None);
+    let later = NOW + PATIENCE / 2;
+    let mut gone = detour.clone();
+    gone.short_ids.remove(&PEER);
+    gone.unicast.remove(&PEER);
+    engine.handle_routes(later, gone);
+    assert_eq!(engine.poll_update(later), None);
+    assert_eq!(*engine.tables(), settled, "the direct way is the one held");
+
+    engine.handle_routes(later, detour);
+    assert_eq!(engine.poll_update(later), None);
+    engine.handle_timeout(later + PATIENCE);
+    let _ = engine.poll_update(later + PATIENCE).unwrap();
+    assert_eq!(
+        engine.tables().path(id(20)),
+        engine.tables().path(id(30)),
+        "a detour that lasts"
+    );
+}
+
+#[test]
+fn an_unhealthy_path_is_left_at_once() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    engine.handle_routes(NOW, routes(true));
+    let _ = engine.poll_update(NOW);
+    let far = Connection {
+        id: 8,
+        peer: FAR,
+        short_id: Some(id(30)),
+        remote: address(3),
+        ..connection()
+    };
+    let silent = NOW + TIMEOUT;
+    engine.handle_connection(silent, far);
+    engine.handle_timeout(silent);
+
+    engine.handle_closed(silent, 7);
+    let mut detour = routes(true);
+    detour.unicast = BTreeMap::from([(PEER, FAR), (FAR, FAR)]);
+    detour.broadcast = BTreeMap::from([(US, vec![FAR])]);
+    engine.handle_routes(silent, detour);
+    let _ = engine.poll_update(silent).unwrap();
+
+    assert_eq!(engine.tables().path(id(20)).unwrap().remote, address(3));
+    assert_eq!(engine.tables().trees[&id(10)].len(), 1);
 }
 
 #[test]
