@@ -187,7 +187,7 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let conditions = &self.conditions;
         let mut text = format!(
-            "pod to pod on {} hosts, overlay {}, MTU {}; {} rounds of {} s, {} processors, {:.0} s in all\n\n",
+            "pod to pod on {} hosts, overlay {}, MTU {}; {} x {} s a sample, {} processors, {:.0} s in all\n\n",
             conditions.hosts,
             conditions.overlay,
             conditions.mtu,

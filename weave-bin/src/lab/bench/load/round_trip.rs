@@ -98,7 +98,6 @@ mod tests {
             times.iter().all(|time| *time > 500),
             "a system call takes longer"
         );
-        assert!(times.iter().map(|time| u64::from(*time)).sum::<u64>() < 100_000_000);
     }
 
     #[test]
