@@ -122,7 +122,11 @@ impl Wire for Kernel {
         });
         let macs = self.device.macs().unwrap_or_default();
         View {
-            interface: format!("{DATAPATH} (via BPF, {})", self.device.hook()),
+            interface: format!(
+                "{} (via BPF, {})",
+                self.device.tunnel_name(),
+                self.device.hook()
+            ),
             ports: self.ports.clone(),
             counters: counters.unwrap_or_default(),
             macs: macs
