@@ -23,7 +23,7 @@ use super::progress::Progress;
 use super::record::{Phase, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
-use super::{bench, build, ping, pods, teardown, underlay};
+use super::{bench, build, daemons, ping, pods, teardown, underlay};
 
 /// Does what `command` says.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
@@ -43,7 +43,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::Cut(cut) => cut_off(&cut).await,
             Command::Heal(place) => heal(&place).await,
             Command::Kill(host) => kill_daemon(&host),
-            Command::Start(host) => start_daemon(&host),
+            Command::Start(host) => start_daemon(&host).await,
             Command::AddPod(host) => add_pod(&host).await,
             Command::DelPod(pod) => del_pod(&pod).await,
             Command::Bench(bench) => bench::run(&bench).await,
@@ -282,7 +282,7 @@ fn kill_daemon(one: &OneHost) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn start_daemon(one: &OneHost) -> Result<ExitCode, Error> {
+async fn start_daemon(one: &OneHost) -> Result<ExitCode, Error> {
     let state = StateDir::new(&one.place);
     let _lock = state.lock()?;
     let record = state.load_up()?;
@@ -294,6 +294,7 @@ fn start_daemon(one: &OneHost) -> Result<ExitCode, Error> {
         )));
     }
     drop(process::start_daemon(&state, &record, one.host, false)?);
+    daemons::wait_answer(&state, &record, one.host).await?;
     Ok(ExitCode::SUCCESS)
 }
 

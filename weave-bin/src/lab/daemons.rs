@@ -152,6 +152,33 @@ pub(crate) async fn wait_ready(
     Ok(())
 }
 
+/// Waits until the daemon of host `number` answers.
+///
+/// # Errors
+/// [`Error::Daemon`] when it ends or the time is up.
+pub(crate) async fn wait_answer(
+    state: &StateDir,
+    record: &Record,
+    number: usize,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + READY_LIMIT;
+    loop {
+        let Err(reason) = report(&record.plan.hosts[number - 1].namespace).await else {
+            return Ok(());
+        };
+        let ended = Process::written(&state.pid(number)).is_none();
+        if ended || Instant::now() > deadline {
+            let reason = if ended { "it ended" } else { reason.as_str() };
+            let reason = format!("{reason}\n  {}", log_tail(state, number));
+            return Err(Error::Daemon {
+                host: number,
+                reason,
+            });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// What each host still lacks.
 fn missing(
     record: &Record,

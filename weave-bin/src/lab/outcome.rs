@@ -34,6 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) multicast_ok: bool,
     /// What went wrong with broadcast or multicast.
     pub(crate) cast_faults: Vec<String>,
+    /// Rounds of broadcast and multicast repeated until all went well.
+    pub(crate) cast_repeats: u64,
     /// Connections between daemons.
     pub(crate) connections: Vec<Connection>,
     /// Addresses held by more than one.
@@ -153,6 +155,7 @@ pub(crate) mod tests {
             broadcast_ok: true,
             multicast_ok: true,
             cast_faults: Vec::new(),
+            cast_repeats: 0,
             connections: vec![Connection {
                 from: "host-1".to_owned(),
                 to: "host-2".to_owned(),

@@ -229,8 +229,21 @@ pub(crate) fn become_command(namespace: &Namespace, command: &[std::ffi::OsStrin
     if let Err(error) = namespace.enter_current_thread() {
         return error.to_string();
     }
-    let error = Command::new(program).args(arguments).exec();
+    let error = Command::new(program)
+        .args(arguments)
+        .env("PATH", search_path())
+        .exec();
     format!("{}: {error}", program.display())
+}
+
+/// Where commands are looked for, with the directory of this program first.
+fn search_path() -> std::ffi::OsString {
+    let usual = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.to_owned()));
+    let directories = own.into_iter().chain(std::env::split_paths(&usual));
+    std::env::join_paths(directories).unwrap_or(usual)
 }
 
 /// State and start time; the name in brackets before them may hold blanks and brackets.

@@ -260,6 +260,7 @@ fn outcome(
         host_reachable: findings.host_reachable,
         broadcast_ok: findings.broadcast_ok,
         multicast_ok: findings.multicast_ok,
+        cast_repeats: findings.cast_repeats,
         connections: reports
             .values()
             .flatten()

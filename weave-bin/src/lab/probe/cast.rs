@@ -56,15 +56,7 @@ pub(crate) fn everyone(places: &[Place], cast: Cast, token: u64) -> Vec<String> 
             continue;
         }
         hosts.push(place.host);
-        let mut last = Vec::new();
-        for attempt in 0..ATTEMPTS {
-            last = one(&sockets, sender, cast, token.wrapping_add(attempt));
-            // A copy too many is not repaired by trying again.
-            if last.is_empty() || last.iter().any(|fault| fault.contains("copies")) {
-                break;
-            }
-        }
-        faults.extend(last);
+        faults.extend(one(&sockets, sender, cast, token));
     }
     faults
 }
@@ -74,20 +66,14 @@ pub(crate) fn resolve(places: &[Place]) -> Option<String> {
     let from = places.first()?;
     let to = places.iter().rev().find(|place| place.host != from.host)?;
     let target = to.address.addr();
-    let mut answers = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let asked = from
-            .namespace
-            .run(|| arp::request("eth0", target, ARP_LIMIT));
-        match asked {
-            Ok(Ok(macs)) => answers = macs,
-            Ok(Err(error)) => return Some(format!("ARP from {}: {}", from.label, plain(&error))),
-            Err(error) => return Some(format!("ARP from {}: {error}", from.label)),
-        }
-        if !answers.is_empty() {
-            break;
-        }
-    }
+    let asked = from
+        .namespace
+        .run(|| arp::request("eth0", target, ARP_LIMIT));
+    let answers = match asked {
+        Ok(Ok(macs)) => macs,
+        Ok(Err(error)) => return Some(format!("ARP from {}: {}", from.label, plain(&error))),
+        Err(error) => return Some(format!("ARP from {}: {error}", from.label)),
+    };
     let macs: Vec<String> = answers.into_iter().map(mac_text).collect();
     match macs.as_slice() {
         [] => Some(format!(
@@ -206,8 +192,6 @@ fn open(place: &Place, cast: Cast) -> Result<Socket, String> {
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 77, 0, 1);
 /// Nobody else listens in the pods of a lab.
 const PORT: u16 = 46784;
-/// A datagram may be lost on a busy machine; three in a row are not.
-const ATTEMPTS: u64 = 3;
 /// How long copies may take.
 const LISTEN_LIMIT: Duration = Duration::from_millis(700);
 /// How long second copies are looked for.

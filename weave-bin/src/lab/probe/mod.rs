@@ -50,6 +50,8 @@ pub(crate) struct Findings {
     pub(crate) multicast_ok: bool,
     /// What is wrong with either.
     pub(crate) cast_faults: Vec<String>,
+    /// Rounds of broadcast and multicast that were repeated.
+    pub(crate) cast_repeats: u64,
     /// From the first request until the last pair had answered.
     pub(crate) settled: Duration,
 }
@@ -78,13 +80,24 @@ pub(crate) fn probe(
         settled,
         ..Findings::default()
     };
-    let mut faults: Vec<String> = cast::resolve(places).into_iter().collect();
-    faults.extend(cast::everyone(places, Cast::Broadcast, token ^ 1 << 32));
+    let deadline = begun + patience;
+    let (faults, again) = until_clean(deadline, stop, |round| {
+        let mut faults: Vec<String> = cast::resolve(places).into_iter().collect();
+        faults.extend(cast::everyone(
+            places,
+            Cast::Broadcast,
+            token ^ (2 * round + 1),
+        ));
+        faults
+    });
     findings.broadcast_ok = faults.is_empty();
-    let multicast = cast::everyone(places, Cast::Multicast, token ^ 1 << 33);
-    findings.multicast_ok = multicast.is_empty();
-    faults.extend(multicast);
     findings.cast_faults = faults;
+    let (faults, more) = until_clean(deadline, stop, |round| {
+        cast::everyone(places, Cast::Multicast, token ^ (2 * round + 2))
+    });
+    findings.multicast_ok = faults.is_empty();
+    findings.cast_faults.extend(faults);
+    findings.cast_repeats = again + more;
     let samples = if endpoints.len() <= 100 { 3 } else { 1 };
     for (from, source) in endpoints.iter().enumerate() {
         for (to, target) in targets(endpoints, from) {
@@ -109,6 +122,26 @@ pub(crate) fn probe(
         }
     }
     Ok(findings)
+}
+
+/// Repeats `round` until it finds no fault, the deadline has passed, or `stop` is set. Returns the
+/// faults of the last round and how many were repeated: while hosts change their minds about
+/// routes, a datagram may be lost or arrive twice.
+fn until_clean(
+    deadline: Instant,
+    stop: &AtomicBool,
+    mut round: impl FnMut(u64) -> Vec<String>,
+) -> (Vec<String>, u64) {
+    let mut repeats = 0;
+    loop {
+        let faults = round(repeats);
+        let over = Instant::now() > deadline && repeats >= LEAST_REPEATS;
+        if faults.is_empty() || over || stop.load(Ordering::Relaxed) {
+            return (faults, repeats);
+        }
+        repeats += 1;
+        std::thread::sleep(PAUSE);
+    }
 }
 
 impl Findings {
@@ -209,6 +242,10 @@ fn resolved(table: &str, address: Ipv4Addr) -> bool {
 
 /// Sources that probe at the same time.
 const THREADS: usize = 64;
+/// Between rounds of broadcast and multicast.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A datagram may be lost on a busy machine.
+const LEAST_REPEATS: u64 = 2;
 /// Least time a source has.
 const LEAST: Duration = Duration::from_secs(1);
 
