@@ -72,7 +72,7 @@ struct weave_mac {
 
 #define WEAVE_REFRESH_NS 250000000ULL	/* 250 ms: well below WEAVE_STALE_NS */
 #define WEAVE_STALE_NS 1000000000ULL	/* a silent remote owner may be replaced */
-#define WEAVE_ECHO_NS 20000000ULL	/* an announcement this young is our own flood reflected */
+#define WEAVE_ECHO_NS 100000000ULL	/* so soon after a flood an announcement is its reflection */
 
 /*
  * `events`: ring buffer of special frames.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weave_datapath::{bpf::Counter, packet::ethernet::Mac};
+use weave_datapath::{arp, bpf::Counter, packet::ethernet::Mac};
 
 use crate::{
     counters,
@@ -63,6 +63,39 @@ fn a_pod_that_moves_is_found_at_its_new_host() {
     assert!(counters(&lab, 1).get(Counter::MacMoved) >= 1);
 }
 
+/// Announces the address of `owner` from `sender`, with the hardware address of `owner`.
+fn announce(sender: &Pod, owner: &Pod) {
+    let (address, mac) = (owner.address.into(), owner.mac);
+    sender.scratch.with(|netlink| async move {
+        let link = netlink.link_by_name("eth0").await.unwrap().unwrap();
+        arp::announce(link.index, mac, &[address]).unwrap();
+    });
+}
+
+#[test]
+fn an_announcement_moves_an_address_that_was_in_use_a_moment_ago() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new(2, &[(0, 1)], 1);
+    let (a, b) = (&lab.hosts[0].pods[0], &lab.hosts[1].pods[0]);
+    assert!(round_trip(a, b).is_some());
+    assert_eq!(
+        whereabouts(&lab, 1, a.mac),
+        Some(Some(u16::from(short_id(0))))
+    );
+
+    std::thread::sleep(Duration::from_millis(150));
+    announce(b, a);
+
+    assert_eq!(whereabouts(&lab, 1, a.mac), Some(None));
+    assert_eq!(
+        whereabouts(&lab, 0, a.mac),
+        Some(Some(u16::from(short_id(1)))),
+        "and every peer is told by the same frame"
+    );
+}
+
 #[test]
 fn a_frame_that_is_only_reflected_does_not_move_an_address() {
     if !root() {
@@ -83,6 +116,7 @@ fn a_frame_that_is_only_reflected_does_not_move_an_address() {
     });
     for _ in 0..20 {
         a.udp(0).send_to(b"all", ("10.32.255.255", 9)).unwrap();
+        announce(a, a);
         std::thread::sleep(Duration::from_millis(5));
     }
 
@@ -92,7 +126,7 @@ fn a_frame_that_is_only_reflected_does_not_move_an_address() {
     );
     let counters = counters(&lab, 1);
     assert!(
-        counters.get(Counter::DropConflict) >= 20,
+        counters.get(Counter::DropConflict) >= 40,
         "reflections are dropped"
     );
     assert_eq!(counters.get(Counter::MacMoved), 0);
