@@ -33,6 +33,7 @@ mod underlay;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use args::{Arguments, Command};
 use error::Error;
@@ -63,6 +64,10 @@ pub fn run(words: Vec<String>) -> ExitCode {
     }
     match commands::run(arguments.command) {
         Ok(code) => code,
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{error}");
+            return ExitCode::from(2);
+        }
         Err(error) => {
             eprintln!("weave lab: {error}");
             ExitCode::FAILURE
