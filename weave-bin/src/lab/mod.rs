@@ -11,7 +11,7 @@
 //! ```
 
 mod args;
-pub mod bench;
+mod bench;
 mod build;
 mod commands;
 mod daemons;
@@ -40,21 +40,11 @@ use error::Error;
 
 /// Runs `weave lab` with `words`. Call it before any thread is started.
 pub fn run(words: Vec<String>) -> ExitCode {
-    let arguments =
-        match Arguments::try_parse_from(std::iter::once("weave lab".to_owned()).chain(words)) {
-            Ok(arguments) => arguments,
-            Err(error) if !error.use_stderr() => {
-                print!("{error}");
-                return ExitCode::SUCCESS;
-            }
-            Err(error) => {
-                eprintln!(
-                    "weave lab: {}; see weave lab --help",
-                    args::one_line(&error)
-                );
-                return ExitCode::from(2);
-            }
-        };
+    let words = std::iter::once("weave lab".to_owned()).chain(words);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
     if let Command::Launch(launch) = &arguments.command {
         return process::launch(launch);
     }
@@ -64,13 +54,22 @@ pub fn run(words: Vec<String>) -> ExitCode {
     }
     match commands::run(arguments.command) {
         Ok(code) => code,
-        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            eprint!("{error}");
-            return ExitCode::from(2);
-        }
         Err(error) => {
             eprintln!("weave lab: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the help that was asked for, or one line about what is wrong.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp => {
+            print!("{error}");
+            return ExitCode::SUCCESS;
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => eprint!("{error}"),
+        _ => eprintln!("weave lab: {}; see weave lab --help", args::one_line(error)),
+    }
+    ExitCode::from(2)
 }
