@@ -291,23 +291,26 @@ pub(crate) struct TargetError(String);
 /// A clap error as one line: what is wrong, and what may have been meant.
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let mut parts = Vec::new();
+    let mut one = String::new();
     for line in text
         .lines()
         .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:"))
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
     {
-        if line.starts_with("For more information") {
-            break;
-        }
         let line = line
             .trim_start_matches("error: ")
             .trim_start_matches("tip: ");
-        if !line.is_empty() {
-            parts.push(line.to_owned());
+        if line.is_empty() {
+            continue;
         }
+        match one.chars().last() {
+            None => {}
+            Some(':') => one.push(' '),
+            Some(_) => one.push_str("; "),
+        }
+        one.push_str(line);
     }
-    parts.join("; ")
+    one
 }
 
 #[cfg(test)]
