@@ -241,7 +241,7 @@ fn resolved(table: &str, address: Ipv4Addr) -> bool {
 }
 
 /// Sources that probe at the same time.
-const THREADS: usize = 64;
+const THREADS: usize = 8;
 /// Between rounds of broadcast and multicast.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A datagram may be lost on a busy machine.
