@@ -1,1 +1,2 @@
-//! Examples of the weave crates.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
