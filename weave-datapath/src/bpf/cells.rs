@@ -87,7 +87,7 @@ pub(super) fn decode(cells: &[Cell]) -> Tables {
 }
 
 fn hops<'a>(list: &Cell, at: &impl Fn(u32) -> Option<&'a Cell>) -> Vec<Hop> {
-    let indices = (list.first..).take(list.count.into());
+    let indices = (0..list.count.into()).map_while(|hop| list.first.checked_add(hop));
     indices
         .map_while(at)
         .filter(|cell| cell.mode == mode::FASTDP)
