@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Egress of the bridge's port `vethwe-bridge`: frames that the bridge sends towards other hosts. They
- * would come out of the other end, `vethwe-datapath`, unchanged; here they save the way there and a
- * softirq.
+ * Egress of the VXLAN device, which is a port of the bridge: frames that the bridge sends towards
+ * other hosts. As a port the device costs a frame no softirq on its way, and lets pods leave room for
+ * the outer headers (the bridge tells its ports how much the neediest of them wants).
  */
 #include "maps.h"
 
 #define STP 0x0000c28001ULL	/* 01:80:c2:00:00:00 */
 #define TYPE_ARP 0x0608		/* 0x0806 on the wire */
+
+/* The shortest form of a tunnel key: VNI and remote address. What is not there is cheap to clear. */
+#define KEY_START __builtin_offsetof(struct bpf_tunnel_key, remote_ipv6[1])
 
 struct arp {
 	__u16 hardware, protocol;
@@ -64,15 +67,36 @@ static __always_inline int learn_local(struct __sk_buff *skb, const struct frame
 	return 1;
 }
 
+/*
+ * A frame with tunnel metadata. Copies and relayed frames have the way they go written there. A frame
+ * that the bridge sends back where it came from has the way it came: it is for us.
+ */
+static __always_inline int pass(__u32 vni)
+{
+	__u32 destination = vni >> 12 & (WEAVE_IDS - 1);
+	struct weave_cell *cell;
+	void *cells = current_table();
+
+	if (!cells)
+		return drop(WEAVE_DROP_NO_TABLE);
+	cell = bpf_map_lookup_elem(cells, &destination);
+	if (!cell || cell->mode == WEAVE_SELF)
+		return drop(WEAVE_DROP_CONFLICT);
+	return TC_ACT_OK;
+}
+
 SEC("classifier")
 int weave_bridge(struct __sk_buff *skb)
 {
+	struct bpf_tunnel_key key;
 	struct weave_mac *mac = 0;
 	struct weave_cell *cell;
 	struct frame frame;
 	void *cells;
 	__u32 index;
 
+	if (!bpf_skb_get_tunnel_key(skb, &key, KEY_START, 0))
+		return pass(key.tunnel_id);
 	if (read_frame(skb, &frame))
 		return drop(WEAVE_DROP_SHORT);
 	if (!(frame.source | frame.destination))
@@ -105,5 +129,5 @@ int weave_bridge(struct __sk_buff *skb)
 	if (set_tunnel(skb, cell, cell->vni))
 		return drop(WEAVE_DROP_ERROR);
 	count(WEAVE_SENT);
-	return bpf_redirect(cell->device, 0);
+	return cell->device == skb->ifindex ? TC_ACT_OK : bpf_redirect(cell->device, 0);
 }

@@ -20,7 +20,7 @@
  */
 struct weave_config {
 	__u32 layout;		/* WEAVE_LAYOUT; written last */
-	__u32 datapath;		/* ifindex of vethwe-datapath, the way into the bridge */
+	__u32 datapath;		/* ifindex of vethwe-datapath, beside the bridge */
 	__u32 tunnel;		/* ifindex of the VXLAN device */
 	__u32 hook;		/* how the programs are attached: 1 TCX, 2 clsact */
 	__u64 object;		/* hash of the object file the programs came from */

@@ -1,7 +1,7 @@
 //! The Weave pod network in the Linux kernel.
 //!
 //! Pods hang on a bridge, [`bridge`]; each is joined to it by a veth pair, [`attach`]. Frames for
-//! other hosts leave through `vethwe-datapath` into the fast path (kernel VXLAN steered by tc-BPF).
+//! other hosts leave through another port, the fast path (kernel VXLAN steered by tc-BPF).
 //! Every part is cut the same way: a pure *plan* that turns what is observed into typed steps, and
 //! a thin *apply* that runs them over netlink and undoes them on failure.
 //!

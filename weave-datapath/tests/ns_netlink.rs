@@ -73,6 +73,10 @@ async fn ports_join_and_leave_a_bridge_and_carry_the_hairpin_flag() {
         .await
         .unwrap();
     netlink.set_hairpin(left.index, true).await.unwrap();
+    assert_eq!(link(&netlink, "left").await.flood, Some(true));
+    netlink.set_flood(left.index, false).await.unwrap();
+    assert_eq!(link(&netlink, "left").await.flood, Some(false));
+    netlink.set_flood(left.index, true).await.unwrap();
 
     let joined = link(&netlink, "left").await;
     assert_eq!(

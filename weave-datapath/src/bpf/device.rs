@@ -127,7 +127,7 @@ impl Device {
             .hook
             .unwrap_or_else(|| programs::best_hook(&datapath.name));
         let wanted = describe(&datapath, &tunnel, hook);
-        let spots = programs::spots(&bridge_port.name, &tunnel.name);
+        let spots = programs::spots(&tunnel.name);
         let opened = if usable && left == Some(wanted) && is_at_work(&pins, hook, spots) {
             Opened::Adopted
         } else {
@@ -142,6 +142,8 @@ impl Device {
                 Opened::Fresh
             }
         };
+
+        tunnel::join(netlink, &tunnel, &bridge_port).await?;
 
         let maps = Maps::open(&pins)?;
         Ok(Self {
@@ -258,25 +260,28 @@ impl Device {
 /// # Errors
 /// The first failure, after everything has been tried.
 pub async fn remove(config: &Config, netlink: &Netlink) -> Result<(), Error> {
-    let pair = pair(netlink, &config.datapath).await;
-    let bridge_port = pair.map(|(_, port)| port.name).unwrap_or_default();
-    let unpinned = unpin(&config.dir, &bridge_port, &tunnel::name(config.port));
+    let unpinned = unpin(&config.dir, &tunnel::name(config.port));
     let deleted = match tunnel::find(netlink, config.port).await {
         Ok(Some(tunnel)) => netlink.delete_link(tunnel.index).await.map_err(Error::from),
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    unpinned.and(deleted)
+    // Without the pair there is nothing to put back.
+    let parted = match pair(netlink, &config.datapath).await {
+        Ok((_, bridge_port)) => tunnel::part(netlink, &bridge_port).await,
+        Err(_) => Ok(()),
+    };
+    unpinned.and(deleted).and(parted)
 }
 
-fn unpin(dir: &Path, bridge_port: &str, tunnel: &str) -> Result<(), Error> {
+fn unpin(dir: &Path, tunnel: &str) -> Result<(), Error> {
     if !dir.exists() {
         return Ok(());
     }
     let pins = Pins::open(dir)?;
     let clsact = maps::read_config(&pins).is_some_and(|c| c.hook == Hook::Clsact.number());
     if clsact {
-        let spots = programs::spots(bridge_port, tunnel);
+        let spots = programs::spots(tunnel);
         spots.into_iter().for_each(programs::detach_clsact);
     }
     let cleared = pins.clear();

@@ -23,6 +23,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The other end is no port of a bridge. Create the bridge first.
+    #[error("interface {name} is no port of a bridge; create the bridge before the fast path")]
+    NoBridge {
+        /// Its name.
+        name: String,
+    },
     /// An interface of the tunnel's name is no VXLAN device. Remove or rename it.
     #[error("interface {name} exists but is no VXLAN device; remove it")]
     Foreign {

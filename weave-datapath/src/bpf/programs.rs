@@ -96,19 +96,13 @@ pub(super) struct Spot<'a> {
     side: TcAttachType,
 }
 
-/// Where the two programs go: on frames that leave through the bridge's port, and on frames that
-/// come out of the tunnel.
-pub(super) fn spots<'a>(port: &'a str, tunnel: &'a str) -> [Spot<'a>; 2] {
-    [
-        Spot {
-            device: port,
-            side: TcAttachType::Egress,
-        },
-        Spot {
-            device: tunnel,
-            side: TcAttachType::Ingress,
-        },
-    ]
+/// Where the two programs go: on frames that the bridge sends into the tunnel, and on frames that
+/// come out of it.
+pub(super) fn spots(tunnel: &str) -> [Spot<'_>; 2] {
+    [TcAttachType::Egress, TcAttachType::Ingress].map(|side| Spot {
+        device: tunnel,
+        side,
+    })
 }
 
 /// Attaches both programs, in place of what is attached there for this daemon.

@@ -2,7 +2,8 @@
 //!
 //! Invariant once [`ensure`] returns: the device takes its headers from tunnel metadata, learns
 //! nothing, has no queue, no IPv6, and is up, so its UDP port is bound. Why each matters: Weave Net
-//! datapath specification, devices and corner cases.
+//! datapath specification, devices and corner cases. Once [`join`] returns, it is the one port of
+//! the bridge that frames for everybody leave through.
 
 use super::Error;
 use crate::{
@@ -62,6 +63,32 @@ pub(super) async fn ensure(netlink: &Netlink, port: u16, mtu: u32) -> Result<Lin
         None | Some("noqueue") => Ok(link),
         Some(_) => without_queue(netlink, port, &link).await,
     }
+}
+
+/// Makes the device a port of the bridge that `pair` is a port of. The programs must be attached
+/// before: without them the bridge would get whatever comes out of the tunnel.
+///
+/// The end of the pair stays a port, as other tools look for it, but gets no frames of its own
+/// accord: whoever it leads to would see, and answer, what belongs to the tunnel.
+pub(super) async fn join(netlink: &Netlink, tunnel: &Link, pair: &Link) -> Result<(), Error> {
+    let bridge = pair.master.ok_or_else(|| Error::NoBridge {
+        name: pair.name.clone(),
+    })?;
+    if pair.flood != Some(false) {
+        netlink.set_flood(pair.index, false).await?;
+    }
+    if tunnel.master != Some(bridge) {
+        netlink.set_master(tunnel.index, Some(bridge)).await?;
+    }
+    Ok(())
+}
+
+/// Undoes [`join`] for the end of the pair; the device itself is deleted.
+pub(super) async fn part(netlink: &Netlink, pair: &Link) -> Result<(), Error> {
+    if pair.flood == Some(false) {
+        netlink.set_flood(pair.index, true).await?;
+    }
+    Ok(())
 }
 
 async fn without_queue(netlink: &Netlink, port: u16, link: &Link) -> Result<Link, Error> {

@@ -1,9 +1,9 @@
 //! The bridge pods hang on, and the pair that joins it to the overlay.
 //!
 //! ```text
-//!   pods ── vethwepl… ──┐
-//!                    [ weave ]── vethwe-bridge ══ vethwe-datapath ── fast path (tc-BPF, VXLAN)
-//!   host ── weave's IP ─┘
+//!   pods ── vethwepl… ──┐     ┌── vxlan-6784: the fast path (tc-BPF, VXLAN) joins here by itself
+//!                    [ weave ]┤
+//!   host ── weave's IP ─┘     └── vethwe-bridge ══ vethwe-datapath: frames for user space
 //! ```
 //!
 //! [`ensure`] looks at what is there, [`plan()`] says what is missing, and each step is applied.

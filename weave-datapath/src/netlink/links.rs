@@ -307,6 +307,19 @@ impl Netlink {
             .await
     }
 
+    /// Whether a bridge port gets frames that are for no port in particular: broadcast, multicast
+    /// without a known listener, and unicast to unknown addresses.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the link is no bridge port.
+    pub async fn set_flood(&self, index: u32, on: bool) -> Result<(), Error> {
+        let port = LinkBridgePort::new(index).flood(on);
+        let message = port.bcast_flood(on).mcast_flood(on).build();
+        let what = What("set flooding of", Object::Index(index));
+        self.change(RouteNetlinkMessage::NewLink(message), 0, what)
+            .await
+    }
+
     /// Switches spanning tree of a bridge on or off.
     ///
     /// # Errors

@@ -36,6 +36,9 @@ pub struct Link {
     pub stp: Option<bool>,
     /// Hairpin flag of this bridge port; `None` when it is no port.
     pub hairpin: Option<bool>,
+    /// Whether this bridge port gets broadcast, multicast or unknown unicast frames; `None` when it
+    /// is no port.
+    pub flood: Option<bool>,
 }
 
 impl Link {

@@ -56,6 +56,13 @@ fn driver(link: &mut Link, info: &LinkInfo) {
                 InfoBridgePort::HairpinMode(on) => Some(*on),
                 _ => None,
             });
+            let flood = data.iter().filter_map(|item| match item {
+                InfoBridgePort::UnicastFlood(on)
+                | InfoBridgePort::BroadcastFlood(on)
+                | InfoBridgePort::MulticastFlood(on) => Some(*on),
+                _ => None,
+            });
+            link.flood = flood.reduce(|any, on| any || on);
         }
         _ => {}
     }

@@ -141,19 +141,47 @@ fn removal_leaves_nothing() {
         let config = lab.config(0);
         lab.kill(0);
 
-        let left = lab.hosts[0].scratch.with(|netlink| async move {
+        let links = lab.hosts[0].scratch.with(|netlink| async move {
             bpf::remove(&config, &netlink).await.unwrap();
             bpf::remove(&config, &netlink).await.unwrap();
-            netlink.link_by_name("vxlan-6784").await.unwrap()
+            netlink.links().await.unwrap()
         });
 
-        assert_eq!(left, None);
+        assert!(links.iter().all(|link| link.name != "vxlan-6784"));
+        let port = links.iter().find(|link| link.name == "vethwe-bridge");
+        assert_eq!(port.unwrap().flood, Some(true), "as it was before");
         let dir = lab.hosts[0].dir.read_dir().unwrap();
         let names = dir.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let kernels = ["maps.debug", "progs.debug"];
         let left: Vec<String> = names.filter(|n| !kernels.contains(&&n[..])).collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+#[test]
+fn a_tunnel_that_was_taken_off_the_bridge_joins_again() {
+    if !root() {
+        return;
+    }
+    let mut lab = Lab::new(2, &[(0, 1)], 1);
+    let pods = |lab: &Lab| round_trip(&lab.hosts[0].pods[0], &lab.hosts[1].pods[0]);
+    assert!(pods(&lab).is_some());
+    lab.hosts[0].scratch.with(|netlink| async move {
+        let find = |name| netlink.link_by_name(name);
+        let tunnel = find("vxlan-6784").await.unwrap().unwrap();
+        let pair = find("vethwe-bridge").await.unwrap().unwrap();
+        assert_eq!((tunnel.master, tunnel.flood), (pair.master, Some(true)));
+        assert_eq!(pair.flood, Some(false));
+        netlink.set_master(tunnel.index, None).await.unwrap();
+        netlink.set_flood(pair.index, true).await.unwrap();
+    });
+    assert!(pods(&lab).is_none(), "nothing leads to other hosts");
+
+    lab.kill(0);
+    lab.start(0);
+
+    assert_eq!(lab.daemon(0).opened, Opened::Adopted);
+    assert!(pods(&lab).is_some());
 }
 
 /// In a mount namespace of its own, so that no file system stays mounted on the machine.
