@@ -23,7 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     deliver(now, &mut allocators);
     println!("the ring:");
     for entry in allocators[0].status().entries {
-        println!("  from {} {} addresses of peer {}", entry.token, entry.size, entry.peer);
+        println!(
+            "  from {} {} addresses of peer {}",
+            entry.token, entry.size, entry.peer
+        );
     }
 
     for (allocator, pod) in allocators.iter_mut().zip(["pod-a", "pod-b"]) {

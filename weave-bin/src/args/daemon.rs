@@ -15,6 +15,12 @@ use weave_mesh::peer::PeerName;
 
 use super::flags::{Flag, FlagError, Parsed};
 
+mod help;
+mod table;
+
+pub use help::{help, wants_help};
+use table::{EFFECTIVE, IGNORED, REFUSED};
+
 /// Everything the daemon is told at its start.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -332,80 +338,6 @@ fn warnings(given: &Parsed) -> Vec<String> {
 
 /// MTU of the network when none is given: fits a 1460-byte underlay with VXLAN and encryption.
 pub const DEFAULT_MTU: u16 = 1376;
-
-const EFFECTIVE: &[Flag] = &[
-    Flag::value("bpf-dir"),
-    Flag::value("conn-limit"),
-    Flag::value("db-prefix"),
-    Flag::value("host"),
-    Flag::value("host-root"),
-    Flag::value("http-addr"),
-    Flag::value("ipalloc-default-subnet"),
-    Flag::value("ipalloc-init"),
-    Flag::value("ipalloc-range"),
-    Flag::value("log-level"),
-    Flag::value("mtu"),
-    Flag::value("name"),
-    Flag::value("nickname"),
-    Flag::switch("no-discovery"),
-    Flag::switch("no-fastdp"),
-    Flag::value("port"),
-    Flag::switch("print-peer-name"),
-    Flag::switch("resume"),
-    Flag::value("status-addr"),
-    Flag::switch("version"),
-    Flag::value("weave-bridge"),
-];
-
-/// Flags of Weave Net that change nothing here; old manifests carry them.
-const IGNORED: &[Flag] = &[
-    Flag::value("H"),
-    Flag::value("advertise-address"),
-    Flag::switch("awsvpc"),
-    Flag::value("bufsz"),
-    Flag::value("datapath"),
-    Flag::value("dns-domain"),
-    Flag::value("dns-effective-listen-address"),
-    Flag::value("dns-fallback-timeout"),
-    Flag::value("dns-listen-address"),
-    Flag::value("dns-ttl"),
-    Flag::value("docker-api"),
-    Flag::value("docker-bridge"),
-    Flag::switch("expect-npc"),
-    Flag::value("hostname-from-label"),
-    Flag::value("hostname-match"),
-    Flag::value("hostname-replacement"),
-    Flag::value("metrics-addr"),
-    Flag::value("min-protocol-version"),
-    Flag::switch("no-bridged-fastdp"),
-    Flag::switch("no-default-ipalloc"),
-    Flag::switch("no-dns"),
-    Flag::switch("no-masq-local"),
-    Flag::switch("no-multicast-route"),
-    Flag::switch("no-rewrite-hosts"),
-    Flag::value("peer-discovery-url"),
-    Flag::switch("pkt-debug"),
-    Flag::switch("plugin"),
-    Flag::value("plugin-mesh-socket"),
-    Flag::value("plugin-socket"),
-    Flag::switch("plugin-v2"),
-    Flag::value("proc-path"),
-    Flag::value("profile"),
-    Flag::switch("proxy"),
-    Flag::value("resolv-conf"),
-    Flag::switch("rewrite-inspect"),
-    Flag::value("tlscacert"),
-    Flag::value("tlscert"),
-    Flag::value("tlskey"),
-    Flag::switch("tls"),
-    Flag::switch("tlsverify"),
-    Flag::secret("token"),
-    Flag::value("trusted-subnets"),
-    Flag::switch("without-dns"),
-];
-
-/// Flags that promise a protection the daemon does not give.
-const REFUSED: &[Flag] = &[Flag::secret("password")];
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,12 @@ pub struct Flag {
     pub name: &'static str,
     /// Whether it takes a value.
     pub kind: Kind,
+    /// What its value looks like, in capitals; empty for a switch.
+    pub form: &'static str,
+    /// The value it has when it is not given; empty for a switch and when there is none.
+    pub default: &'static str,
+    /// What it means, in one line; empty for a flag that is read but not explained.
+    pub help: &'static str,
 }
 
 /// What a flag takes.
@@ -28,25 +34,50 @@ pub enum Kind {
 impl Flag {
     /// A flag that takes a value.
     pub const fn value(name: &'static str) -> Self {
-        Self {
-            name,
-            kind: Kind::Value,
-        }
+        Self::new(name, Kind::Value)
     }
 
     /// A flag that is present or absent.
     pub const fn switch(name: &'static str) -> Self {
-        Self {
-            name,
-            kind: Kind::Switch,
-        }
+        Self::new(name, Kind::Switch)
     }
 
     /// A flag whose value is not for logs.
     pub const fn secret(name: &'static str) -> Self {
+        Self::new(name, Kind::Secret)
+    }
+
+    /// The same flag, explained: the form and the default of its value, and what it means.
+    #[must_use]
+    pub const fn explained(
+        self,
+        form: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            form,
+            default,
+            help,
+            ..self
+        }
+    }
+
+    /// As a usage text shows it: dashes, name, and the form of the value.
+    pub fn usage(&self) -> String {
+        match self.form {
+            "" => format!("--{}", self.name),
+            form => format!("--{} {form}", self.name),
+        }
+    }
+
+    const fn new(name: &'static str, kind: Kind) -> Self {
         Self {
             name,
-            kind: Kind::Secret,
+            kind,
+            form: "",
+            default: "",
+            help: "",
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod flags;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::cni::Plugin;
@@ -76,9 +77,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Role::choose(&name, words) {
         Role::Net => crate::cni::run(Plugin::Net),
         Role::Ipam => crate::cni::run(Plugin::Ipam),
+        Role::Daemon(words) if daemon::wants_help(&words) => print_help(),
         Role::Daemon(words) => crate::daemon::run(&words),
         Role::Lab(words) => crate::lab::run(words),
         Role::Cli(words) => crate::cli::run(&words),
+    }
+}
+
+/// Prints the daemon's usage text; a reader that has gone away is a failure, not a panic.
+fn print_help() -> ExitCode {
+    match std::io::stdout().write_all(daemon::help().as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -151,3 +151,22 @@ fn control_http_can_be_a_socket_or_off() {
     let any = read("--status-addr=:6782").unwrap().status;
     assert_eq!(any.unwrap().to_string(), "0.0.0.0:6782");
 }
+
+#[test]
+fn the_defaults_told_are_the_defaults() {
+    let shown = |settings: Settings| {
+        let given = String::new();
+        format!("{:?}", Settings { given, ..settings })
+    };
+    let without = shown(read("").unwrap());
+
+    let mut told = 0;
+    for flag in EFFECTIVE.iter().filter(|flag| !flag.default.is_empty()) {
+        let line = format!("--{}={}", flag.name, flag.default);
+        assert_eq!(shown(read(&line).unwrap()), without, "{line}");
+        told += 1;
+    }
+    assert!(told > 0, "some flags have a default");
+    let mtu = EFFECTIVE.iter().find(|flag| flag.name == "mtu").unwrap();
+    assert!(mtu.help.contains(&DEFAULT_MTU.to_string()), "{}", mtu.help);
+}

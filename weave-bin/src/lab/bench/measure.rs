@@ -3,6 +3,7 @@
 //! Invariant: sockets are made for each moment and gone after it, so nothing one path leaves in a
 //! buffer reaches the next. A sample is made of [`TURNS`] moments, between which the other paths
 //! have theirs: what disturbs the machine for longer than a moment then disturbs all paths alike.
+//! Shorter moments make this truer; much shorter ones would be all warm-up.
 
 use std::io;
 use std::time::Duration;
@@ -13,12 +14,12 @@ use super::plan::{Measurement, Metric};
 use super::stats::nearest_rank;
 
 /// Moments a sample is made of.
-pub(crate) const TURNS: u32 = 4;
+pub(crate) const TURNS: u32 = 8;
 
 /// How much of a sample one moment is, after a warm-up long enough for TCP to fill the path.
 pub(crate) fn moment(sample: Duration) -> Span {
     Span {
-        warm_up: Duration::from_millis(50),
+        warm_up: Duration::from_millis(30),
         window: sample / TURNS,
     }
 }

@@ -91,7 +91,7 @@ impl Placement {
 
 /// Sleeps through warm-up and window, reading `count` at both ends of the window, raises `stop`,
 /// and gives the count a second. A window in which nothing was counted goes on, up to ten times
-/// its length: on a busy machine the threads may not have run at all.
+/// its length and at least [`PATIENCE`]: on a busy machine the threads may not have run at all.
 ///
 /// # Errors
 ///
@@ -102,7 +102,7 @@ fn count_per_second(span: Span, stop: &AtomicBool, count: impl Fn() -> u64) -> i
     let (after, elapsed) = loop {
         std::thread::sleep(span.window);
         let (after, elapsed) = (count(), start.elapsed());
-        if after != before || elapsed >= span.window * 10 {
+        if after != before || elapsed >= PATIENCE.max(span.window * 10) {
             break (after, elapsed);
         }
     };
@@ -121,6 +121,9 @@ fn count_per_second(span: Span, stop: &AtomicBool, count: impl Fn() -> u64) -> i
 fn per_second(count: u64, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }
+
+/// How long nothing may arrive before a path counts as broken.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

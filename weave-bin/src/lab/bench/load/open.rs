@@ -58,7 +58,6 @@ pub(crate) fn connections(
         })?;
         // The handshake is over, so the connection waits in the listener's queue.
         let (server, _) = listener.accept()?;
-        server.set_tcp_nodelay(true)?;
         server.set_read_timeout(Some(PATIENCE))?;
         connections.push(Connection {
             client: client.into(),
@@ -95,7 +94,6 @@ pub(crate) fn datagrams(
 fn tcp_socket() -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     set_buffers(&socket)?;
-    socket.set_tcp_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket)
 }

@@ -25,6 +25,9 @@ pub(crate) fn sample(
     placement: &Placement,
     span: Span,
 ) -> io::Result<Vec<u32>> {
+    for end in [&connection.client, &connection.server] {
+        end.set_nodelay(true)?;
+    }
     thread::scope(|scope| {
         let server = scope.spawn(|| {
             placement.bind(0, Side::Client)?;
