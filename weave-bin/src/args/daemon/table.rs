@@ -1,0 +1,117 @@
+//! The three tables of the daemon's flags.
+//!
+//! The parser and the usage text read these same tables: a flag that works is explained, and one
+//! that is explained works.
+
+use crate::args::flags::Flag;
+
+/// Flags with an effect, each explained.
+pub(super) const EFFECTIVE: &[Flag] = &[
+    Flag::value("bpf-dir").explained(
+        "DIR",
+        "/sys/fs/bpf/weave",
+        "where BPF programs and maps are pinned, on a bpf file system",
+    ),
+    Flag::value("conn-limit").explained("N", "200", "most connections at a time; 0 is no limit"),
+    Flag::value("db-prefix").explained("PATH", "/weavedb/weave", "the state file is PATH.state"),
+    Flag::value("host").explained("IP", "0.0.0.0", "address the mesh listens on"),
+    Flag::value("host-root").explained(
+        "DIR",
+        "/",
+        "where the host's / is seen, for its machine id",
+    ),
+    Flag::value("http-addr").explained(
+        "ADDR",
+        "127.0.0.1:6784",
+        "control HTTP: IP:PORT, a socket's absolute path, or empty for none",
+    ),
+    Flag::value("ipalloc-default-subnet").explained(
+        "CIDR",
+        "",
+        "subnet of requests that name none; without it the whole range",
+    ),
+    Flag::value("ipalloc-init").explained(
+        "HOW",
+        "",
+        "who starts the ring: consensus=N, seed=PEER_NAME,... or observer; else a vote",
+    ),
+    Flag::value("ipalloc-range").explained(
+        "CIDR",
+        "",
+        "range of the pods' addresses; without it none are allocated",
+    ),
+    Flag::value("log-level").explained(
+        "LEVEL",
+        "info",
+        "least important messages to log: debug, info, warning or error",
+    ),
+    Flag::value("mtu").explained("BYTES", "", "MTU of the network; else WEAVE_MTU, else 1376"),
+    Flag::value("name").explained(
+        "PEER_NAME",
+        "",
+        "this peer's name, as aa:bb:cc:dd:ee:ff; else remembered or derived",
+    ),
+    Flag::value("nickname").explained("NAME", "", "name shown to people; else the host name"),
+    Flag::switch("no-discovery").explained("", "", "connect to the peers given only"),
+    Flag::switch("no-fastdp").explained("", "", "join the mesh but forward no frames"),
+    Flag::value("port").explained(
+        "PORT",
+        "6783",
+        "mesh TCP port; the tunnel's UDP port is one more",
+    ),
+    Flag::switch("print-peer-name").explained("", "", "print the peer name and end"),
+    Flag::switch("resume").explained("", "", "connect to the peers of the state file"),
+    Flag::value("status-addr").explained("ADDR", "", "status HTTP, read only; as --http-addr"),
+    Flag::switch("version").explained("", "", "print the version and end"),
+    Flag::value("weave-bridge").explained("NAME", "weave", "name of the bridge"),
+];
+
+/// Flags of Weave Net that change nothing here; old manifests carry them.
+pub(super) const IGNORED: &[Flag] = &[
+    Flag::value("H"),
+    Flag::value("advertise-address"),
+    Flag::switch("awsvpc"),
+    Flag::value("bufsz"),
+    Flag::value("datapath"),
+    Flag::value("dns-domain"),
+    Flag::value("dns-effective-listen-address"),
+    Flag::value("dns-fallback-timeout"),
+    Flag::value("dns-listen-address"),
+    Flag::value("dns-ttl"),
+    Flag::value("docker-api"),
+    Flag::value("docker-bridge"),
+    Flag::switch("expect-npc"),
+    Flag::value("hostname-from-label"),
+    Flag::value("hostname-match"),
+    Flag::value("hostname-replacement"),
+    Flag::value("metrics-addr"),
+    Flag::value("min-protocol-version"),
+    Flag::switch("no-bridged-fastdp"),
+    Flag::switch("no-default-ipalloc"),
+    Flag::switch("no-dns"),
+    Flag::switch("no-masq-local"),
+    Flag::switch("no-multicast-route"),
+    Flag::switch("no-rewrite-hosts"),
+    Flag::value("peer-discovery-url"),
+    Flag::switch("pkt-debug"),
+    Flag::switch("plugin"),
+    Flag::value("plugin-mesh-socket"),
+    Flag::value("plugin-socket"),
+    Flag::switch("plugin-v2"),
+    Flag::value("proc-path"),
+    Flag::value("profile"),
+    Flag::switch("proxy"),
+    Flag::value("resolv-conf"),
+    Flag::switch("rewrite-inspect"),
+    Flag::value("tlscacert"),
+    Flag::value("tlscert"),
+    Flag::value("tlskey"),
+    Flag::switch("tls"),
+    Flag::switch("tlsverify"),
+    Flag::secret("token"),
+    Flag::value("trusted-subnets"),
+    Flag::switch("without-dns"),
+];
+
+/// Flags that promise a protection the daemon does not give.
+pub(super) const REFUSED: &[Flag] = &[Flag::secret("password")];
