@@ -67,22 +67,26 @@ static __always_inline int learn_local(struct __sk_buff *skb, const struct frame
 	return 1;
 }
 
+enum way { FRESH, ADDRESSED, REFLECTED };
+
 /*
- * A frame with tunnel metadata. Copies and relayed frames have the way they go written there. A frame
- * that the bridge sends back where it came from has the way it came: it is for us.
+ * What tunnel metadata says of a frame. A copy or a relayed frame has the way it goes written there.
+ * A frame that the bridge sends back where it came from has the way it came: to us, from the remote
+ * end. An ARP reply of the host's own has the VNI of the request, to us too, but no source address
+ * (iptunnel_metadata_reply), which reads as no remote end: its way is still to be found.
  */
-static __always_inline int pass(__u32 vni)
+static __always_inline enum way way_of(const struct bpf_tunnel_key *key)
 {
-	__u32 destination = vni >> 12 & (WEAVE_IDS - 1);
+	__u32 destination = key->tunnel_id >> 12 & (WEAVE_IDS - 1);
 	struct weave_cell *cell;
 	void *cells = current_table();
 
 	if (!cells)
-		return drop(WEAVE_DROP_NO_TABLE);
+		return REFLECTED;
 	cell = bpf_map_lookup_elem(cells, &destination);
-	if (!cell || cell->mode == WEAVE_SELF)
-		return drop(WEAVE_DROP_CONFLICT);
-	return TC_ACT_OK;
+	if (cell && cell->mode != WEAVE_SELF)
+		return ADDRESSED;
+	return key->remote_ipv4 ? REFLECTED : FRESH;
 }
 
 SEC("classifier")
@@ -95,8 +99,16 @@ int weave_bridge(struct __sk_buff *skb)
 	void *cells;
 	__u32 index;
 
-	if (!bpf_skb_get_tunnel_key(skb, &key, KEY_START, 0))
-		return pass(key.tunnel_id);
+	if (!bpf_skb_get_tunnel_key(skb, &key, KEY_START, 0)) {
+		switch (way_of(&key)) {
+		case ADDRESSED:
+			return TC_ACT_OK;
+		case REFLECTED:
+			return drop(WEAVE_DROP_CONFLICT);
+		case FRESH:
+			break;
+		}
+	}
 	if (read_frame(skb, &frame))
 		return drop(WEAVE_DROP_SHORT);
 	if (!(frame.source | frame.destination))

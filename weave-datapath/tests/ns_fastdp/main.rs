@@ -11,8 +11,11 @@ mod restart;
 mod traffic;
 mod wire;
 
+use std::time::Duration;
+
 use lab::Lab;
 use traffic::{Pings, broadcast, round_trip, stream};
+use weave_datapath::arp;
 use weave_datapath::bpf::{Counter, Counters, Opened};
 
 /// Whether the test can run; says so if not.
@@ -46,6 +49,28 @@ fn pods_on_two_hosts_reach_each_other() {
     assert!(first.get(Counter::Flooded) > 0, "ARP requests");
     assert_eq!(first.get(Counter::DropError), 0);
     assert_eq!(first.get(Counter::DropConflict), 0);
+}
+
+/// The kernel answers a request that came through a tunnel with a frame that has tunnel metadata.
+#[test]
+fn a_host_answers_address_requests_of_pods_elsewhere() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new(3, &[(0, 1), (1, 2)], 1);
+    let address = std::net::Ipv4Addr::new(10, 32, 200, 1);
+    lab.hosts[0].scratch.with(|netlink| async move {
+        let bridge = netlink.link_by_name("weave").await.unwrap().unwrap();
+        let address = ipnet::IpNet::new(address.into(), 16).unwrap();
+        netlink.add_address(bridge.index, address).await.unwrap();
+    });
+
+    for pod in lab.hosts.iter().map(|host| &host.pods[0]) {
+        let ask = || arp::request("eth0", address, Duration::from_secs(2)).unwrap();
+        let answers = pod.scratch.namespace.run(ask).unwrap();
+
+        assert_eq!(answers, [[0x02, 0, 0, 0, 0xb0, 0]]);
+    }
 }
 
 #[test]
@@ -127,7 +152,7 @@ fn frames_flow_while_the_daemon_between_is_dead_and_when_it_returns() {
     assert!(round_trip(a, c).is_some() && round_trip(a, b).is_some());
     let through = Pings::start(a, c);
     let into = Pings::start(c, b);
-    let pause = || std::thread::sleep(std::time::Duration::from_millis(300));
+    let pause = || std::thread::sleep(Duration::from_millis(300));
     pause();
     let tables = lab.daemon(1).ask(|device, _| device.tables().clone());
 
