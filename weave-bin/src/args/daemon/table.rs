@@ -10,7 +10,7 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::value("bpf-dir").explained(
         "DIR",
         "/sys/fs/bpf/weave",
-        "where BPF programs and maps are pinned; a bpf file system is mounted if needed",
+        "where BPF programs and maps are pinned; bpffs is mounted if needed",
     ),
     Flag::value("conn-limit").explained("N", "200", "most connections at a time; 0 is no limit"),
     Flag::value("db-prefix").explained("PATH", "/weavedb/weave", "the state file is PATH.state"),
