@@ -51,10 +51,11 @@ pub(crate) fn ping(
         if stop.load(Ordering::Relaxed) {
             break;
         }
+        // Before sending: between namespaces the whole way may be gone within the call.
+        sent.push(Instant::now());
         if let Err(error) = socket.send(target, number) {
             complaint = Some(plain(&error));
         }
-        sent.push(Instant::now());
         times.push(None);
     }
     let last = Instant::now();
