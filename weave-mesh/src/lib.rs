@@ -22,6 +22,7 @@
 
 pub mod connection;
 pub mod connector;
+pub mod crypto;
 pub mod gob;
 pub mod gossip;
 pub mod node;
