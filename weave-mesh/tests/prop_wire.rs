@@ -35,9 +35,10 @@ fn any_features() -> impl Strategy<Value = Features> {
         short_id,
         any::<bool>(),
         overlays,
+        any::<u8>(),
     )
         .prop_map(
-            |(name, nickname, uid, conn_id, short_id, trusted, overlays)| Features {
+            |(name, nickname, uid, conn_id, short_id, trusted, overlays, sync)| Features {
                 name,
                 nickname,
                 uid: Uid(uid),
@@ -45,6 +46,7 @@ fn any_features() -> impl Strategy<Value = Features> {
                 short_id: short_id.and_then(|id| ShortId::try_from(id).ok()),
                 trusted,
                 overlays,
+                sync,
             },
         )
 }

@@ -46,6 +46,9 @@ pub struct Config {
     pub overlays: Vec<String>,
     /// Time between two complete gossips of every channel.
     pub gossip_interval: Duration,
+    /// Whether to exchange digests and deltas with peers that do so too. Off, this peer gossips
+    /// with all as with a Weave Net router.
+    pub sync: bool,
 }
 
 impl Config {
@@ -138,6 +141,12 @@ impl Config {
             ..self
         }
     }
+
+    /// Switches digests and deltas.
+    #[must_use]
+    pub fn sync(self, sync: bool) -> Self {
+        Self { sync, ..self }
+    }
 }
 
 impl Default for Config {
@@ -156,6 +165,7 @@ impl Default for Config {
             connection_limit: 200,
             overlays: Vec::new(),
             gossip_interval: Duration::from_secs(30),
+            sync: true,
         }
     }
 }

@@ -273,6 +273,7 @@ impl Node {
             short_id: local.short_id,
             trusted: false,
             overlays: (!self.config.overlays.is_empty()).then(|| self.config.overlays.clone()),
+            sync: u8::from(self.config.sync),
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Session {
     pub(super) common: Common,
     pub(super) frames: FrameReader,
     pub(super) is_established: bool,
+    /// Whether the remote takes digests and deltas.
+    pub(super) is_sync: bool,
     /// The overlay in use and what it tells about itself.
     pub(super) overlay: Option<(String, BTreeMap<String, String>)>,
 }
@@ -60,6 +62,7 @@ impl Session {
             common,
             frames: introduced.frames,
             is_established: false,
+            is_sync: introduced.features.sync > 0,
             overlay: None,
         }
     }

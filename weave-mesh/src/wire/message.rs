@@ -9,6 +9,7 @@
 //! | 5   | gob: channel, source, destination, payload              unicast |
 //! | 6   | gob: channel, source, payload                         broadcast |
 //! | 7   | overlay index, sub-tag, body                    overlay control |
+//! | 16  | see `wire::sync`; only to peers that announced it          sync |
 //! +-----+-----------------------------------------------------------------+
 //! ```
 
@@ -63,6 +64,11 @@ pub enum Message<'a> {
         /// Overlay index, sub-tag and what follows; of any length, even 0.
         body: &'a [u8],
     },
+    /// Digests and deltas ([`super::sync`]), between peers that announced them.
+    Sync {
+        /// Kind and what follows; of any length, even 0.
+        body: &'a [u8],
+    },
     /// A tag of a later protocol; to be ignored.
     Unknown(u8),
 }
@@ -91,6 +97,7 @@ impl<'a> Message<'a> {
             tag::UNICAST => Self::parse_unicast(body).map_err(envelope)?,
             tag::BROADCAST => Self::parse_broadcast(body).map_err(envelope)?,
             tag::CONTROL => Self::Control { body },
+            tag::SYNC => Self::Sync { body },
             other => Self::Unknown(other),
         })
     }
@@ -124,6 +131,7 @@ impl<'a> Message<'a> {
                 payload,
             } => emit_envelope(tag::BROADCAST, channel, &[source], payload),
             Self::Control { body } => [&[tag::CONTROL], body].concat(),
+            Self::Sync { body } => [&[tag::SYNC], body].concat(),
             Self::Unknown(tag) => vec![tag],
         }
     }
@@ -186,6 +194,8 @@ mod tag {
     pub(super) const UNICAST: u8 = 5;
     pub(super) const BROADCAST: u8 = 6;
     pub(super) const CONTROL: u8 = 7;
+    /// Far from 8, the first tag that is free in Weave Net.
+    pub(super) const SYNC: u8 = 16;
 }
 
 fn next_channel<'a>(values: &mut Decoder<'a>) -> Result<&'a str, gob::Error> {

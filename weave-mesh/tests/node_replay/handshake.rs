@@ -47,6 +47,7 @@ fn features(map: &Value) -> Features {
         short_id: text("ShortID").map(|id| ShortId::try_from(id.parse::<u16>().unwrap()).unwrap()),
         trusted: text("Trusted") == Some("true"),
         overlays: text("Overlays").map(|list| list.split(' ').map(str::to_owned).collect()),
+        sync: 0,
     }
 }
 

@@ -89,5 +89,6 @@ pub(crate) fn features(n: usize) -> Features {
         short_id: ShortId::try_from(9).ok(),
         trusted: false,
         overlays: None,
+        sync: 0,
     }
 }

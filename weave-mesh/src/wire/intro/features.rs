@@ -26,6 +26,9 @@ pub struct Features {
     pub trusted: bool,
     /// Overlays in order of preference; `None` if the sender does not negotiate them.
     pub overlays: Option<Vec<String>>,
+    /// The highest version of the exchange of digests and deltas ([`crate::wire::sync`]) that the
+    /// peer speaks; 0 if it speaks none, as Weave Net.
+    pub sync: u8,
 }
 
 impl Features {
@@ -45,6 +48,9 @@ impl Features {
         }
         if let Some(overlays) = &self.overlays {
             entries.push((key::OVERLAYS, overlays.join(" ")));
+        }
+        if self.sync > 0 {
+            entries.push((key::SYNC, self.sync.to_string()));
         }
         let entries = entries
             .into_iter()
@@ -134,6 +140,10 @@ impl Features {
                         .map(str::to_owned)
                 })
                 .map(Iterator::collect),
+            // What cannot be read is no version that we speak.
+            sync: optional(key::SYNC)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0),
         })
     }
 }
@@ -184,6 +194,8 @@ mod key {
     pub(super) const SHORT_ID: &str = "ShortID";
     pub(super) const TRUSTED: &str = "Trusted";
     pub(super) const OVERLAYS: &str = "Overlays";
+    /// Not a key of Weave Net, which ignores it.
+    pub(super) const SYNC: &str = "Sync";
     /// In the order in which their absence is reported.
     pub(super) const REQUIRED: [&str; 5] = [FLAVOUR, NAME, NICKNAME, UID, CONN_ID];
 }
@@ -330,6 +342,22 @@ mod tests {
     #[test]
     fn an_empty_list_of_overlays_is_not_an_absent_one() {
         assert_eq!(with("Overlays", "").unwrap().overlays, Some(Vec::new()));
+    }
+
+    #[test]
+    fn the_sync_version_is_optional_and_never_refused() {
+        let sync = |text| {
+            let entries = COMPLETE.into_iter().chain([("Sync", text)]);
+            decode(entries).unwrap().sync
+        };
+
+        assert_eq!(decode(COMPLETE).unwrap().sync, 0);
+        assert_eq!([sync("1"), sync("7"), sync("300"), sync("x")], [1, 7, 0, 0]);
+        let ours = Features {
+            sync: 1,
+            ..decode(COMPLETE).unwrap()
+        };
+        assert_eq!(Features::decode(&ours.encode()), Ok(ours));
     }
 
     #[test]
