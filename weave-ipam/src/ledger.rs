@@ -24,6 +24,17 @@ pub struct Holding {
     pub addresses: Vec<IpNet>,
 }
 
+impl Holding {
+    /// The `addresses` of one ident.
+    #[must_use]
+    pub fn new(is_container: bool, addresses: Vec<IpNet>) -> Self {
+        Self {
+            is_container,
+            addresses,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     holdings: BTreeMap<String, Holding>,

@@ -56,9 +56,35 @@ pub struct SnapshotEntry {
     pub free: u32,
 }
 
+impl SnapshotEntry {
+    /// The entry of `peer` that begins at `token`.
+    #[must_use]
+    pub fn new(token: IpAddr, peer: PeerId, version: u32, free: u32) -> Self {
+        Self {
+            token,
+            peer,
+            version,
+            free,
+        }
+    }
+}
+
 impl Snapshot {
     /// The format this crate writes, and the only one it reads.
     pub const FORMAT: u32 = 1;
+
+    /// The state of `peer` in `universe`, without a ring and with nothing owned: what another
+    /// program's records are filled into.
+    #[must_use]
+    pub fn new(universe: IpNet, peer: PeerId) -> Self {
+        Self {
+            format: Self::FORMAT,
+            universe,
+            peer,
+            ring: None,
+            owned: BTreeMap::new(),
+        }
+    }
 
     pub(crate) fn take(universe: IpNet, ring: &Ring, ledger: &Ledger) -> Self {
         let holdings = ledger.holdings();
@@ -117,6 +143,12 @@ impl Snapshot {
 }
 
 impl SnapshotRing {
+    /// A ring of `entries`, first divided among `seeds`.
+    #[must_use]
+    pub fn new(seeds: Vec<PeerId>, entries: Vec<SnapshotEntry>) -> Self {
+        Self { seeds, entries }
+    }
+
     fn of(ring: &Ring) -> Self {
         let family = ring.universe().family;
         let entries = ring.entries().iter().map(|entry| SnapshotEntry {
