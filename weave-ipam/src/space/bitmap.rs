@@ -1,48 +1,43 @@
-//! A sparse bitmap over address numbers: chunks that exist only while they hold a set bit.
+//! A sparse bitmap over address numbers: trees of a million addresses that exist only while they
+//! hold a set bit.
 
 use std::collections::BTreeMap;
 
-use bitvec::array::BitArray;
-use bitvec::order::Lsb0;
-
+use super::block::{Block, Chunk, Node};
 use crate::span::Span;
 
-/// Addresses in one chunk.
-pub const CHUNK: usize = 1024;
-const WIDTH: u128 = 1024;
+/// A million addresses: 64 times 64 chunks of 256.
+type Tree = Node<Node<Chunk>>;
+const WIDTH: u128 = 1 << 20;
 
+/// Invariant: all blocks hold a set bit, but for one at most, which holds `vacant`. It stays so
+/// that taking and freeing a single address in turn does not make and drop it each time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bitmap {
-    chunks: BTreeMap<u128, Chunk>,
+    trees: BTreeMap<u128, Tree>,
     len: u128,
-}
-
-#[derive(Clone, Debug)]
-struct Chunk {
-    bits: BitArray<[u64; CHUNK / 64], Lsb0>,
-    ones: usize,
+    vacant: Option<u128>,
 }
 
 impl Bitmap {
     pub(super) fn set(&mut self, number: u128) {
-        let (key, index) = place(number);
-        let chunk = self.chunks.entry(key).or_insert_with(Chunk::empty);
-        if !chunk.bits.replace(index, true) {
-            chunk.ones += 1;
-            self.len += 1;
-        }
+        let (key, at) = place(number);
+        let tree = self.trees.entry(key).or_insert_with(Tree::empty);
+        self.len += u128::from(tree.set(at));
     }
 
     pub(super) fn clear(&mut self, number: u128) {
-        let (key, index) = place(number);
-        let Some(chunk) = self.chunks.get_mut(&key) else {
+        let (key, at) = place(number);
+        let was_set = self.trees.get_mut(&key).is_some_and(|tree| tree.clear(at));
+        if !was_set {
             return;
-        };
-        if chunk.bits.replace(index, false) {
-            chunk.ones -= 1;
-            self.len -= 1;
-            if chunk.ones == 0 {
-                self.chunks.remove(&key);
+        }
+        self.len -= 1;
+        match self.vacant {
+            Some(vacant) if vacant / CHUNK == number / CHUNK => {}
+            _ => {
+                self.prune();
+                self.vacant = Some(number);
             }
         }
     }
@@ -60,8 +55,8 @@ impl Bitmap {
     }
 
     pub(super) fn contains(&self, number: u128) -> bool {
-        let (key, index) = place(number);
-        self.chunks.get(&key).is_some_and(|chunk| chunk.bits[index])
+        let (key, at) = place(number);
+        self.trees.get(&key).is_some_and(|tree| tree.contains(at))
     }
 
     /// The first set bit in `[from, end)`, else `end`.
@@ -69,12 +64,12 @@ impl Bitmap {
         if from >= end {
             return end;
         }
-        let (first, index) = place(from);
+        let (first, at) = place(from);
         let (last, _) = place(end - 1);
-        for (key, chunk) in self.chunks.range(first..=last) {
-            let skip = if *key == first { index } else { 0 };
-            if let Some(offset) = chunk.bits[skip..].first_one() {
-                return (key * WIDTH + offset_of(skip + offset)).min(end);
+        for (key, tree) in self.trees.range(first..=last) {
+            let skip = if *key == first { at } else { 0 };
+            if let Some(found) = tree.next_one(skip) {
+                return (key * WIDTH + widen(found)).min(end);
             }
         }
         end
@@ -85,17 +80,15 @@ impl Bitmap {
         if from >= end {
             return end;
         }
-        let (first, index) = place(from);
+        let (first, at) = place(from);
         let mut expected = first;
-        for (key, chunk) in self.chunks.range(first..) {
+        for (key, tree) in self.trees.range(first..) {
             if *key != expected || expected * WIDTH >= end {
                 break;
             }
-            let skip = if *key == first { index } else { 0 };
-            if chunk.ones < CHUNK
-                && let Some(offset) = chunk.bits[skip..].first_zero()
-            {
-                return (key * WIDTH + offset_of(skip + offset)).min(end);
+            let skip = if *key == first { at } else { 0 };
+            if let Some(found) = tree.next_zero(skip) {
+                return (key * WIDTH + widen(found)).min(end);
             }
             expected += 1;
         }
@@ -109,39 +102,46 @@ impl Bitmap {
         }
         let (first, low) = place(span.start());
         let (last, high) = place(span.end() - 1);
-        let ones = self.chunks.range(first..=last).map(|(key, chunk)| {
-            if *key != first && *key != last {
-                return chunk.ones;
-            }
+        let ones = self.trees.range(first..=last).map(|(key, tree)| {
             let from = if *key == first { low } else { 0 };
-            let to = if *key == last { high } else { CHUNK - 1 };
-            chunk.bits[from..=to].count_ones()
+            let to = if *key == last { high + 1 } else { Tree::SIZE };
+            tree.count(from, to)
         });
-        ones.map(offset_of).sum()
+        ones.map(widen).sum()
     }
 
     /// Set bits in all.
     pub(super) const fn len(&self) -> u128 {
         self.len
     }
-}
 
-impl Chunk {
-    fn empty() -> Self {
-        Self {
-            bits: BitArray::ZERO,
-            ones: 0,
+    /// Drops the block that became empty last, if it still is.
+    fn prune(&mut self) {
+        let Some((key, at)) = self.vacant.take().map(place) else {
+            return;
+        };
+        let Some(tree) = self.trees.get_mut(&key) else {
+            return;
+        };
+        if tree.ones() == 0 {
+            self.trees.remove(&key);
+        } else {
+            tree.prune(at);
         }
     }
 }
 
+/// Addresses in the smallest block.
+const CHUNK: u128 = 256;
+
+/// The tree of a number, and the number's place in it.
 fn place(number: u128) -> (u128, usize) {
-    let index = usize::try_from(number % WIDTH).expect("invariant: a remainder of 1024 fits usize");
-    (number / WIDTH, index)
+    let at = usize::try_from(number % WIDTH).expect("invariant: a remainder of 2^20 fits usize");
+    (number / WIDTH, at)
 }
 
-fn offset_of(index: usize) -> u128 {
-    u128::try_from(index).expect("invariant: usize has at most 64 bits")
+fn widen(at: usize) -> u128 {
+    u128::try_from(at).expect("invariant: usize has at most 64 bits")
 }
 
 #[cfg(test)]
@@ -149,24 +149,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_come_and_go_with_their_bits() {
+    fn the_widths_of_blocks_are_what_is_said() {
+        assert_eq!((widen(Tree::SIZE), widen(Chunk::SIZE)), (WIDTH, CHUNK));
+    }
+
+    #[test]
+    fn trees_come_and_go_with_their_bits_and_one_stays() {
         let mut bitmap = Bitmap::default();
 
         bitmap.set(1 << 100);
         bitmap.set(5);
         bitmap.clear(5);
+        assert_eq!((bitmap.trees.len(), bitmap.len()), (2, 1));
+        bitmap.set(1 << 90);
+        bitmap.clear(1 << 90);
 
-        assert_eq!((bitmap.chunks.len(), bitmap.len()), (1, 1));
+        assert_eq!((bitmap.trees.len(), bitmap.len()), (2, 1));
+        assert_eq!(bitmap.next_set(0, u128::MAX), 1 << 100);
     }
 
     #[test]
-    fn the_search_crosses_full_chunks() {
+    fn the_search_crosses_full_blocks_and_trees() {
+        let base = WIDTH - 1500;
         let mut bitmap = Bitmap::default();
-        (0..3000).for_each(|number| bitmap.set(number));
+        (base..base + 3000).for_each(|number| bitmap.set(number));
 
-        assert_eq!(bitmap.next_clear(10, 10_000), 3000);
-        assert_eq!(bitmap.next_clear(10, 2000), 2000);
-        assert_eq!(bitmap.next_set(3000, 10_000), 10_000);
-        assert_eq!(bitmap.count(Span::between(1000, 9000)), 2000);
+        assert_eq!(bitmap.next_clear(base + 10, base + 10_000), base + 3000);
+        assert_eq!(bitmap.next_clear(base + 10, base + 2000), base + 2000);
+        assert_eq!(bitmap.next_set(base + 3000, base + 10_000), base + 10_000);
+        let span = Span::between(base + 1000, base + 9000);
+        assert_eq!(bitmap.count(span), 2000);
     }
 }
