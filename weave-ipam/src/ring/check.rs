@@ -11,6 +11,27 @@ impl Ring {
     ///
     /// The first rule that is broken.
     pub fn check(&self) -> Result<(), Violation> {
+        if self.is_sound() {
+            return Ok(());
+        }
+        self.first_violation()
+    }
+
+    /// All the rules in one pass.
+    fn is_sound(&self) -> bool {
+        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
+            return true;
+        };
+        let pairs = self.entries.iter().zip(&self.entries[1..]);
+        self.contains(first.token)
+            && self.contains(last.token)
+            && u128::from(last.free) <= self.distance(last.token, first.token)
+            && { pairs }.all(|(entry, next)| {
+                entry.token < next.token && u128::from(entry.free) <= next.token - entry.token
+            })
+    }
+
+    fn first_violation(&self) -> Result<(), Violation> {
         let pairs = || self.entries.iter().zip(self.entries.iter().skip(1));
         if pairs().any(|(entry, next)| entry.token > next.token) {
             return Err(Violation::NotSorted);
@@ -40,11 +61,20 @@ impl Ring {
 
     /// Lowers every hint that exceeds its range.
     pub(super) fn clip(&mut self) {
-        for index in 0..self.entries.len() {
-            let limit = hint(self.size_at(index));
-            let entry = &mut self.entries[index];
-            entry.free = entry.free.min(limit);
+        let mut after = self.entries.first().map(|entry| entry.token);
+        for index in (0..self.entries.len()).rev() {
+            let entry = self.entries[index];
+            let distance = after.map_or(0, |next| self.distance(entry.token, next));
+            self.entries[index].free = entry.free.min(hint(distance));
+            after = Some(entry.token);
         }
+    }
+
+    /// Lowers the hint at `index` if it exceeds its range.
+    pub(super) fn clip_at(&mut self, index: usize) {
+        let limit = hint(self.size_at(index));
+        let entry = &mut self.entries[index];
+        entry.free = entry.free.min(limit);
     }
 }
 

@@ -5,6 +5,10 @@
 //! in use, whatever the order of entries (so what is lost is always idle). Between two owners of
 //! one version there is a total order: more free addresses, then the lower name; but a tie never
 //! gives a range to ourselves. Hints are clipped, for every owner.
+//!
+//! Two rings that meet are equal or nearly so. Hence the walk collects what is to change instead of
+//! building a new list: a ring that brings no new token is merged in place, and one that brings
+//! nothing costs a comparison.
 
 use super::merge::{Conflict, ConflictKind, MergeError};
 use super::{Entry, MAX_ENTRIES, Ring};
@@ -41,36 +45,81 @@ impl Ring {
     ) -> Result<Merged, MergeError> {
         self.admit(theirs)?;
         let mut merged = Merged::default();
-        let mut entries = Vec::with_capacity(self.entries.len());
-        let mut news = theirs.entries.iter().peekable();
-        for (index, mine) in self.entries.iter().enumerate() {
-            while let Some(news) = news.next_if(|news| news.token < mine.token) {
-                let parts = (None, Span::between(news.token, mine.token));
-                entries.extend(self.admit_token(index, news, parts, &in_use, &mut merged));
+        if self.is_empty() && !in_use(self.span) {
+            if theirs.entries.len() > MAX_ENTRIES {
+                return Err(MergeError::TooLarge(theirs.entries.len()));
             }
-            let met = news.next_if(|news| news.token == mine.token);
-            entries.push(met.map_or(*mine, |news| self.settle(index, news, &in_use, &mut merged)));
+            merged.updated = !theirs.is_empty();
+            self.entries = theirs.entries.clone();
+        } else {
+            let changes = self.changes(theirs, &in_use, &mut merged);
+            self.apply(&changes)?;
         }
-        for news in news {
-            let head = self
-                .entries
-                .first()
-                .map(|e| Span::between(self.span.start(), e.token));
-            let parts = (head, Span::between(news.token, self.span.end()));
-            let index = self.entries.len();
-            entries.extend(self.admit_token(index, news, parts, &in_use, &mut merged));
-        }
-        if entries.len() > MAX_ENTRIES {
-            return Err(MergeError::TooLarge(entries.len()));
-        }
-        self.entries = entries;
         if self.seeds.is_empty() && !theirs.seeds.is_empty() {
             self.seeds.clone_from(&theirs.seeds);
             merged.updated = true;
         }
-        self.clip();
         merged.contested = self.overlap(theirs);
         Ok(merged)
+    }
+
+    /// What the entries of `theirs` change, in ascending order of tokens.
+    fn changes(
+        &self,
+        theirs: &Self,
+        in_use: &impl Fn(Span) -> bool,
+        merged: &mut Merged,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut rest = theirs.entries.iter().peekable();
+        for (index, mine) in self.entries.iter().enumerate() {
+            while let Some(news) = rest.next_if(|news| news.token < mine.token) {
+                let parts = (None, Span::between(news.token, mine.token));
+                let entry = self.admit_token(index, news, parts, in_use, merged);
+                changes.extend(entry.map(|entry| Change::insert(index, entry)));
+            }
+            let met = rest.next_if(|news| news.token == mine.token);
+            if let Some(news) = met.filter(|news| !mine.is_kept_against(news)) {
+                let entry = self.settle(index, news, in_use, merged);
+                changes.extend(entry.map(|entry| Change::replace(index, entry)));
+            }
+        }
+        let index = self.entries.len();
+        for news in rest {
+            let first = self.entries.first();
+            let head = first.map(|first| Span::between(self.span.start(), first.token));
+            let parts = (head, Span::between(news.token, self.span.end()));
+            let entry = self.admit_token(index, news, parts, in_use, merged);
+            changes.extend(entry.map(|entry| Change::insert(index, entry)));
+        }
+        changes
+    }
+
+    /// Makes the changes, and clips the hints that they concern.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), MergeError> {
+        let inserted = changes.iter().filter(|change| change.is_new).count();
+        if inserted == 0 {
+            for Change { index, entry, .. } in changes {
+                self.entries[*index] = *entry;
+                self.clip_at(*index);
+            }
+            return Ok(());
+        }
+        let len = self.entries.len() + inserted;
+        if len > MAX_ENTRIES {
+            return Err(MergeError::TooLarge(len));
+        }
+        let mut entries = Vec::with_capacity(len);
+        let mut next = 0;
+        for change in changes {
+            entries.extend_from_slice(&self.entries[next..change.index]);
+            entries.push(change.entry);
+            next = change.index + usize::from(!change.is_new);
+        }
+        entries.extend_from_slice(&self.entries[next..]);
+        self.entries = entries;
+        self.clip();
+        Ok(())
     }
 
     /// A token we do not have, about to divide the range before our entry `index`.
@@ -97,25 +146,23 @@ impl Ring {
         Some(*news)
     }
 
-    /// One token, two entries: which stays.
+    /// One token, two entries, and ours is not kept for its version alone: what takes its place,
+    /// if anything.
     fn settle(
         &self,
         index: usize,
         news: &Entry,
         in_use: impl Fn(Span) -> bool,
         merged: &mut Merged,
-    ) -> Entry {
+    ) -> Option<Entry> {
         let mine = self.entries[index];
-        if mine.version > news.version || (mine.version, mine.peer) == (news.version, news.peer) {
-            return mine;
-        }
         if mine.peer == self.peer && news.peer == self.peer {
             merged.outdated.push(mine.token);
             merged.updated = true;
-            return Entry {
+            return Some(Entry {
                 version: news.version.saturating_add(1),
                 ..mine
-            };
+            });
         }
         let is_tie = mine.version == news.version;
         let (head, tail) = self.spans_at(index);
@@ -127,13 +174,13 @@ impl Ring {
             };
             let conflict = Conflict::new(self, kind, news, mine.version, tail);
             merged.conflicts.push(conflict);
-            return mine;
+            return None;
         }
         if is_tie && (mine.outranks(news) || news.peer == self.peer) {
-            return mine;
+            return None;
         }
         merged.updated = true;
-        *news
+        Some(*news)
     }
 
     /// Our addresses that the sender counts as its own.
@@ -154,7 +201,37 @@ impl Ring {
     }
 }
 
+/// An entry to be put in front of the one at `index`, or in its place.
+struct Change {
+    index: usize,
+    is_new: bool,
+    entry: Entry,
+}
+
+impl Change {
+    const fn insert(index: usize, entry: Entry) -> Self {
+        Self {
+            index,
+            is_new: true,
+            entry,
+        }
+    }
+
+    const fn replace(index: usize, entry: Entry) -> Self {
+        Self {
+            index,
+            is_new: false,
+            entry,
+        }
+    }
+}
+
 impl Entry {
+    /// Whether another entry of the same token brings nothing, whoever they belong to.
+    fn is_kept_against(&self, news: &Self) -> bool {
+        self.version > news.version || (self.version == news.version && self.peer == news.peer)
+    }
+
     /// The order between two owners of one version.
     fn outranks(&self, other: &Self) -> bool {
         (self.free, std::cmp::Reverse(self.peer)) > (other.free, std::cmp::Reverse(other.peer))

@@ -23,6 +23,7 @@ impl Ring {
         let mut seeds = seeds.to_vec();
         seeds.sort_unstable();
         seeds.dedup();
+        self.entries.reserve_exact(seeds.len());
         self.divide(self.span, &seeds);
         self.seeds = seeds;
     }
@@ -34,6 +35,8 @@ impl Ring {
     /// [`GrantError`]; the ring is unchanged then.
     pub fn grant(&mut self, range: Span, to: PeerId) -> Result<(), GrantError> {
         let first = self.grantable(range)?;
+        // A ring is cloned and kept for long: it takes no more room than it needs.
+        self.entries.reserve_exact(2);
         let (a, b) = (range.start(), range.end());
         let follower = self.entries[(first + 1) % self.entries.len()].token;
         let given = hint(self.distance(a, follower).min(range.size()));
