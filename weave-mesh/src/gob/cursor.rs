@@ -1,22 +1,29 @@
 //! Gob's primitives: variable-length integers and length-prefixed bytes.
 //!
-//! Reading never goes past the slice and never allocates.
+//! Reading never goes past the slice and never allocates. For a type that both sides know, a reader
+//! can be written straight on a [`Cursor`]: [`Decoder::next_shaped`](super::Decoder::next_shaped).
 
 use super::Error;
 
 /// A reading position in a slice of gob bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    /// At the start of `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// 0–127 as one byte, else one byte 256 − n and n bytes big-endian.
-    pub(crate) fn uint(&mut self) -> Result<u64, Error> {
+    /// An unsigned integer: 0–127 as one byte, else one byte 256 − n and n bytes big-endian.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedEof`]; [`Error::IntegerTooLong`] if it takes more than eight bytes.
+    #[inline]
+    pub fn uint(&mut self) -> Result<u64, Error> {
         let (&first, rest) = self.rest.split_first().ok_or(Error::UnexpectedEof)?;
         if first < 0x80 {
             self.rest = rest;
@@ -26,6 +33,10 @@ impl<'a> Cursor<'a> {
         if width > 8 {
             return Err(Error::IntegerTooLong);
         }
+        if let Some(digits) = rest.first_chunk::<8>() {
+            self.rest = &rest[width..];
+            return Ok(u64::from_be_bytes(*digits) >> (64 - 8 * width));
+        }
         let (digits, rest) = rest.split_at_checked(width).ok_or(Error::UnexpectedEof)?;
         self.rest = rest;
         Ok(digits
@@ -34,25 +45,38 @@ impl<'a> Cursor<'a> {
     }
 
     /// A signed integer: bit 0 tells whether the other bits are complemented.
-    pub(crate) fn int(&mut self) -> Result<i64, Error> {
+    ///
+    /// # Errors
+    /// As [`Cursor::uint`].
+    pub fn int(&mut self) -> Result<i64, Error> {
         let raw = self.uint()?;
         let half = (raw >> 1).cast_signed();
         Ok(if raw & 1 == 0 { half } else { !half })
     }
 
     /// The bits of a double, bytes reversed.
-    pub(crate) fn float(&mut self) -> Result<f64, Error> {
+    ///
+    /// # Errors
+    /// As [`Cursor::uint`].
+    pub fn float(&mut self) -> Result<f64, Error> {
         Ok(f64::from_bits(self.uint()?.swap_bytes()))
     }
 
     /// A length-prefixed byte string.
-    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Error> {
+    ///
+    /// # Errors
+    /// As [`Cursor::uint`]; [`Error::LengthBeyondMessage`] if there are fewer bytes.
+    #[inline]
+    pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
         let length = self.uint()?;
         self.take(length).ok_or(Error::LengthBeyondMessage(length))
     }
 
     /// A number of elements, each of which takes at least one byte.
-    pub(crate) fn count(&mut self) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// As [`Cursor::uint`]; [`Error::LengthBeyondMessage`] if there are fewer bytes than elements.
+    pub fn count(&mut self) -> Result<usize, Error> {
         let count = self.uint()?;
         usize::try_from(count)
             .ok()
@@ -66,10 +90,13 @@ impl<'a> Cursor<'a> {
         self.take(length).map(Self::new).ok_or(Error::UnexpectedEof)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether everything has been read.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    #[inline]
     fn take(&mut self, length: u64) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(usize::try_from(length).ok()?)?;
         self.rest = rest;
@@ -78,27 +105,28 @@ impl<'a> Cursor<'a> {
 }
 
 /// Appends an unsigned integer in its shortest form.
-pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
-    let bytes = value.to_be_bytes();
-    match bytes.iter().position(|&byte| byte != 0) {
-        None => out.push(0),
-        Some(7) if bytes[7] < 0x80 => out.push(bytes[7]),
-        Some(zeros) => {
-            let digits = &bytes[zeros..];
-            out.push(u8::try_from(digits.len()).map_or(0, u8::wrapping_neg));
-            out.extend_from_slice(digits);
-        }
+#[inline]
+pub fn put_uint(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.extend_from_slice(&value.to_be_bytes()[7..]);
+        return;
     }
+    let zeros = value.leading_zeros() / 8;
+    let [a, b, c, d, e, f, g, h] = (value << (8 * zeros)).to_be_bytes();
+    let [.., marker] = (zeros.wrapping_sub(8)).to_be_bytes();
+    out.extend_from_slice(&[marker, a, b, c, d, e, f, g, h]);
+    out.truncate(out.len() - (zeros as usize));
 }
 
 /// Appends a signed integer.
-pub(crate) fn put_int(out: &mut Vec<u8>, value: i64) {
+pub fn put_int(out: &mut Vec<u8>, value: i64) {
     let doubled = value.cast_unsigned() << 1;
     put_uint(out, if value < 0 { !doubled } else { doubled });
 }
 
 /// Appends a length-prefixed byte string.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+#[inline]
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_uint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -147,6 +175,20 @@ mod tests {
             Cursor::new(&[0xf7, 0, 0, 0, 0, 0, 0, 0, 0, 0]).uint(),
             Err(Error::IntegerTooLong)
         );
+    }
+
+    #[test]
+    fn an_integer_reads_the_same_at_the_end_and_in_front_of_more() {
+        for (value, bytes) in UINTS {
+            let mut longer = bytes.to_vec();
+            longer.extend([0xaa; 9]);
+            let mut cursor = Cursor::new(&longer);
+
+            assert_eq!(cursor.uint(), Ok(value));
+            assert_eq!(cursor.rest, [0xaa; 9]);
+            let cut = Cursor::new(&bytes[..bytes.len() - 1]).uint();
+            assert_eq!(cut, Err(Error::UnexpectedEof));
+        }
     }
 
     #[test]

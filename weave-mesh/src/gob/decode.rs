@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::registry::{self, BYTES, Definition, Registry, STRING, TypeId, UINT};
-use super::{Cursor, Error, StructValue, Value};
+use super::{Cursor, Error, StructValue, Type, Value};
 
 /// How much a stream may ask of its decoder, besides the bytes it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,17 @@ impl<'a> Decoder<'a> {
         let value = builder.value(id, &mut cursor, self.depth, true)?;
         self.values_left = builder.values_left;
         Ok(Some(value))
+    }
+
+    /// The bytes of the next top-level value if its sender declares it as `ty`: the same kinds, and
+    /// structs with the same fields in the same order. Ids and names of types do not matter. `None`
+    /// if it is of another shape, or the stream ends; a new decoder can read it then.
+    ///
+    /// # Errors
+    /// As [`Decoder::next`].
+    pub fn next_shaped(&mut self, ty: &Type) -> Result<Option<Cursor<'a>>, Error> {
+        let found = self.next_raw()?;
+        Ok(found.and_then(|(id, cursor)| self.types.has_shape(id, ty).then_some(cursor)))
     }
 
     /// The next top-level value, which has to be an unsigned integer.

@@ -175,8 +175,7 @@ impl Encoder {
     /// [`Error::LocalMismatch`] or [`Error::LocalUnknownField`] if the value is not of the type;
     /// nothing of the value is appended, its definitions may be.
     pub fn value(&mut self, ty: &Type, value: &Value) -> Result<(), Error> {
-        let id = self.id_of(ty);
-        self.define(ty, id);
+        let id = self.define(ty);
         let mut message = Vec::new();
         put_int(&mut message, id);
         if !matches!(ty, Type::Struct { .. }) {
@@ -185,6 +184,14 @@ impl Encoder {
         put_value(&mut message, ty, value)?;
         put_bytes(&mut self.out, &message);
         Ok(())
+    }
+
+    /// Appends the definitions that a value of this type needs and that are not in the stream yet.
+    /// Returns the id of the type: a message with a value begins with it.
+    pub fn define(&mut self, ty: &Type) -> i64 {
+        let id = self.id_of(ty);
+        self.define_as(ty, id);
+        id
     }
 
     /// The bytes of the stream.
@@ -215,7 +222,7 @@ impl Encoder {
         id
     }
 
-    fn define(&mut self, ty: &Type, id: TypeId) {
+    fn define_as(&mut self, ty: &Type, id: TypeId) {
         if ty.builtin_id().is_some() || self.defined.contains(&id) {
             return;
         }
@@ -224,7 +231,7 @@ impl Encoder {
         let part_ids: Vec<_> = parts.iter().map(|part| self.id_of(part)).collect();
         put_bytes(&mut self.out, &definition(ty, id, &part_ids));
         for (part, part_id) in parts.into_iter().zip(part_ids) {
-            self.define(part, part_id);
+            self.define_as(part, part_id);
         }
     }
 }

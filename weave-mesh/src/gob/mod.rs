@@ -15,12 +15,12 @@ mod error;
 mod registry;
 mod value;
 
+pub use cursor::{Cursor, put_bytes, put_int, put_uint};
 pub use decode::{Decoder, Limits};
 pub use encode::{Encoder, Type};
 pub use error::Error;
 pub use value::{StructValue, Value};
 
-pub(crate) use cursor::{Cursor, put_bytes, put_uint};
 pub(crate) use encode::{put_top_bytes, put_top_str, put_top_uint};
 pub(crate) use registry::{
     BOOL, BYTES, Definition, Registry, STRING, StructDefinition, TypeId, UINT,

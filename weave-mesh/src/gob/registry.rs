@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Cursor, Error, Limits};
+use super::{Cursor, Error, Limits, Type};
 
 /// A type id: below 64 built in, otherwise the sender's choice.
 pub(crate) type TypeId = i64;
@@ -157,6 +157,39 @@ impl Registry {
             INTERFACE => &Definition::Interface,
             _ => self.definitions.get(&id).ok_or(Error::UnknownType(id))?,
         })
+    }
+
+    /// Whether `id` is defined like `ty`, whatever the ids and names of types.
+    pub(crate) fn has_shape(&self, id: TypeId, ty: &Type) -> bool {
+        let Ok(definition) = self.resolve(id) else {
+            return false;
+        };
+        match (definition, ty) {
+            (Definition::Bool, Type::Bool)
+            | (Definition::Int, Type::Int)
+            | (Definition::Uint, Type::Uint)
+            | (Definition::Float, Type::Float)
+            | (Definition::Bytes, Type::Bytes)
+            | (Definition::String, Type::String)
+            | (Definition::Opaque, Type::Opaque { .. }) => true,
+            (&Definition::Slice(element), Type::Slice { elem, .. }) => {
+                self.has_shape(element, elem)
+            }
+            (&Definition::Array { element, length }, Type::Array { elem, len, .. }) => {
+                length == u64::from(*len) && self.has_shape(element, elem)
+            }
+            (&Definition::Map { key, element }, Type::Map { key: k, elem, .. }) => {
+                self.has_shape(key, k) && self.has_shape(element, elem)
+            }
+            (Definition::Struct(found), Type::Struct { fields, .. }) => {
+                let mut names = found.names.iter().zip(&found.types).zip(fields);
+                found.types.len() == fields.len()
+                    && names.all(|((name, id), (field, ty))| {
+                        **name == **field && self.has_shape(*id, ty)
+                    })
+            }
+            _ => false,
+        }
     }
 
     /// Levels of nesting a value may have.

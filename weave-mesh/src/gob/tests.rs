@@ -236,3 +236,35 @@ fn a_wanted_kind_that_is_not_there_is_named() {
     );
     assert_eq!(Decoder::new(&[]).next_bytes(), Err(Error::Eof));
 }
+
+#[test]
+fn a_value_of_the_expected_shape_is_handed_out_whatever_its_ids_and_type_names() {
+    let ty = |name: &str, fields: [(&'static str, Type); 2]| Type::structure(name, fields);
+    let list = |name: &str| Type::slice(name, Type::Uint);
+    let sent = ty("theirs", [("A", Type::Int), ("B", list("x"))]);
+    let mut encoder = Encoder::numbering_from(90);
+    let id = encoder.define(&sent);
+    let fields = [("B", Value::Slice(vec![Value::Uint(7)]))];
+    encoder
+        .value(&sent, &StructValue::new(fields).into())
+        .unwrap();
+    let stream = encoder.finish();
+    let shaped = |ty: &Type| Decoder::new(&stream).next_shaped(ty).unwrap();
+
+    let mut cursor = shaped(&ty("ours", [("A", Type::Int), ("B", list("y"))])).unwrap();
+
+    assert_eq!(id, 90);
+    let numbers: Vec<u64> = (0..4).map(|_| cursor.uint().unwrap()).collect();
+    assert_eq!(numbers, [2, 1, 7, 0]);
+    assert!(cursor.is_empty());
+    for other in [
+        ty("", [("A", Type::Int), ("C", list(""))]),
+        ty("", [("B", list("")), ("A", Type::Int)]),
+        ty("", [("A", Type::Uint), ("B", list(""))]),
+        ty("", [("A", Type::Int), ("B", Type::slice("", Type::Int))]),
+        Type::structure("", [("A", Type::Int)]),
+        Type::Uint,
+    ] {
+        assert!(shaped(&other).is_none(), "{other:?}");
+    }
+}
