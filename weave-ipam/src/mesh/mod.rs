@@ -5,6 +5,8 @@
 //! addresses as byte strings of 16, on [`CHANNEL_V6`]. Whatever bytes come in, decoding ends with a
 //! value or an error; memory is bounded by the limits of the gob decoder.
 
+mod direct;
+mod encode;
 mod range;
 mod schema;
 mod state;
@@ -36,7 +38,7 @@ pub const fn channel(family: Family) -> &'static str {
 #[must_use]
 pub fn encode_state(state: &State) -> Vec<u8> {
     let mut payload = Vec::new();
-    state::encode(state, &mut payload);
+    encode::encode(state, &mut payload);
     payload
 }
 
@@ -47,7 +49,7 @@ pub fn encode_state(state: &State) -> Vec<u8> {
 ///
 /// [`DecodeError`]; the payload is to be dropped.
 pub fn decode_state(payload: &[u8]) -> Result<State, DecodeError> {
-    state::decode(payload)
+    direct::decode(payload).map_or_else(|| state::decode(payload), Ok)
 }
 
 /// The payload of a message to one peer.
@@ -58,7 +60,7 @@ pub fn encode_message(message: &Message) -> Vec<u8> {
         Message::SpaceDenied(range) => range::encode(TAG_SPACE_DENIED, *range),
         Message::RingUpdate(state) => {
             let mut payload = vec![TAG_RING_UPDATE];
-            state::encode(state, &mut payload);
+            encode::encode(state, &mut payload);
             payload
         }
     }
@@ -74,7 +76,7 @@ pub fn decode_message(payload: &[u8]) -> Result<Message, DecodeError> {
     let (tag, body) = payload.split_first().ok_or(DecodeError::Empty)?;
     match *tag {
         TAG_SPACE_REQUEST => range::decode(body).map(Message::SpaceRequest),
-        TAG_RING_UPDATE => state::decode(body).map(Message::RingUpdate),
+        TAG_RING_UPDATE => decode_state(body).map(Message::RingUpdate),
         TAG_SPACE_DENIED => range::decode(body).map(Message::SpaceDenied),
         other => Err(DecodeError::UnknownTag(other)),
     }

@@ -1,40 +1,18 @@
-//! States: nicknames, votes, ring.
+//! Reading states whatever types their sender declares: nicknames, votes, ring.
+//!
+//! Slower than [`super::direct`], which reads what nearly everybody sends; both give the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weave_mesh::gob::{Decoder, Encoder, Error, StructValue, Value};
+use weave_mesh::gob::{Decoder, Error, StructValue, Value};
 
-use super::{DecodeError, range, schema};
+use super::{DecodeError, range};
 use crate::consensus::{AcceptedValue, Claims, NodeId, ProposalId, Votes};
 use crate::message::State;
 use crate::peer::PeerId;
 use crate::ring::{Entry, Ring};
 use crate::span::Family;
-
-/// Appends the gob stream of a state.
-pub(super) fn encode(state: &State, payload: &mut Vec<u8>) {
-    let ring = state.ring.as_ref().filter(|ring| !ring.is_empty());
-    let family = ring.map_or(Family::V4, |ring| ring.universe().family);
-    let nicknames = state.nicknames.iter();
-    let nicknames = nicknames.map(|(peer, name)| (Value::Uint(peer.0), name.as_str().into()));
-    let mut fields = vec![
-        ("Now", Value::Int(state.unix_seconds)),
-        ("Nicknames", Value::Map(nicknames.collect())),
-    ];
-    fields.extend(
-        state
-            .votes
-            .as_ref()
-            .map(|votes| ("Paxos", votes_value(votes))),
-    );
-    fields.extend(ring.map(|ring| ("Ring", ring_value(ring))));
-    let mut encoder = Encoder::numbering_from(schema::FIRST_STATE_ID);
-    encoder
-        .value(schema::state(family), &StructValue::new(fields).into())
-        .expect("invariant: the value is built to the schema");
-    payload.append(&mut encoder.finish());
-}
 
 /// Reads the first value of a gob stream as a state.
 pub(super) fn decode(payload: &[u8]) -> Result<State, DecodeError> {
@@ -52,75 +30,6 @@ pub(super) fn decode(payload: &[u8]) -> Result<State, DecodeError> {
         ring: ring.map(Arc::new),
     })
 }
-
-// ===== to gob =====
-
-fn ring_value(ring: &Ring) -> Value {
-    let universe = ring.universe();
-    let address = |number| range::address(universe.family, number);
-    let entry = |entry: &Entry| {
-        let fields = [
-            ("Token", address(entry.token)),
-            ("Peer", Value::Uint(entry.peer.0)),
-            ("Version", Value::Uint(entry.version.into())),
-            ("Free", Value::Uint(entry.free.into())),
-        ];
-        StructValue::new(fields).into()
-    };
-    let fields = [
-        ("Start", address(universe.span.start())),
-        ("End", address(universe.span.end())),
-        ("Peer", Value::Uint(ring.peer().0)),
-        (
-            "Entries",
-            Value::Slice(ring.entries().iter().map(entry).collect()),
-        ),
-        ("Seeds", peers_value(ring.seeds())),
-    ];
-    StructValue::new(fields).into()
-}
-
-fn votes_value(votes: &Votes) -> Value {
-    let entries = votes
-        .iter()
-        .map(|(node, claims)| (node_value(*node), claims_value(claims)));
-    Value::Map(entries.collect())
-}
-
-fn claims_value(claims: &Claims) -> Value {
-    let value = [
-        ("Value", peers_value(&claims.value.peers)),
-        ("Origin", proposal_value(claims.value.origin)),
-    ];
-    let fields = [
-        ("Promise", proposal_value(claims.promise)),
-        ("Accepted", proposal_value(claims.accepted)),
-        ("AcceptedVal", StructValue::new(value).into()),
-    ];
-    StructValue::new(fields).into()
-}
-
-fn proposal_value(proposal: ProposalId) -> Value {
-    let fields = [
-        ("Round", Value::Uint(proposal.round)),
-        ("Proposer", node_value(proposal.proposer)),
-    ];
-    StructValue::new(fields).into()
-}
-
-fn node_value(node: NodeId) -> Value {
-    StructValue::new([
-        ("Name", Value::Uint(node.name.0)),
-        ("UID", Value::Uint(node.uid)),
-    ])
-    .into()
-}
-
-fn peers_value(peers: &[PeerId]) -> Value {
-    Value::Slice(peers.iter().map(|peer| Value::Uint(peer.0)).collect())
-}
-
-// ===== from gob =====
 
 fn nicknames(value: &Value) -> Result<BTreeMap<PeerId, String>, Error> {
     let entries = value.as_map()?.iter();
@@ -191,7 +100,8 @@ fn ring(value: &Value) -> Result<Ring, DecodeError> {
         .field("Entries")
         .map_or(Ok(&[][..]), Value::as_slice)?;
     let entries = entries.iter().map(|value| entry(universe.family, value));
-    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    entries.shrink_to_fit();
     let peer = PeerId(uint(fields, "Peer")?);
     Ok(Ring::from_parts(
         universe,
