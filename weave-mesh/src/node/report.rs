@@ -218,6 +218,8 @@ pub struct Counters {
     pub write_timeout: u64,
     /// Connections ended because nothing was received for too long.
     pub read_timeout: u64,
+    /// Times routes were computed from the graph.
+    pub route_calculations: u64,
 }
 
 #[cfg(test)]

@@ -3,11 +3,26 @@
 use std::time::Duration;
 
 use super::session::{Link, Session};
-use super::{ConnectionReport, ConnectionState, LinkReport, Node, PeerReport, Report, VERSIONS};
+use super::{
+    ConnectionId, ConnectionReport, ConnectionState, Counters, LinkReport, Node, PeerReport,
+    Report, VERSIONS,
+};
 use crate::connector::TargetReport;
 use crate::peer::{PeerName, PeerRecord};
 
 impl Node {
+    /// What was dropped, refused or computed since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The connection that is part of the topology as the one with `peer`.
+    #[must_use]
+    pub fn connection_with(&self, peer: PeerName) -> Option<ConnectionId> {
+        self.registered.get(&peer).copied()
+    }
+
     /// The state of this peer, its connections and what it knows of others.
     pub fn report(&mut self, now: Duration) -> Report {
         let local = self.topology.local();
@@ -76,7 +91,10 @@ impl Node {
         }
     }
 
-    fn connections(&self, now: Duration) -> Vec<ConnectionReport> {
+    /// Live connections, then targets that are not connected: a part of [`Node::report`] that
+    /// takes time in proportion to the connections of this peer alone.
+    #[must_use]
+    pub fn connections(&self, now: Duration) -> Vec<ConnectionReport> {
         let live = self.registered.values().filter_map(|id| {
             let link = self.links.get(id)?;
             Some(connection(link, link.session()?))
