@@ -8,5 +8,5 @@ mod record;
 mod short_id;
 
 pub use name::{NameError, PeerName};
-pub use record::{Link, MAX_ADDRESS, MAX_NICKNAME, PeerRecord, Uid};
+pub use record::{Head, Link, MAX_ADDRESS, MAX_NICKNAME, PeerRecord, Uid};
 pub use short_id::{ShortId, ShortIdError};

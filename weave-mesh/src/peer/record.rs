@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{PeerName, ShortId};
+use crate::random::Random;
 
 /// The incarnation of a peer: drawn at random at every start.
 ///
@@ -69,8 +70,52 @@ impl PeerRecord {
     /// where the other has none (mesh protocol, "merging an update").
     #[must_use]
     pub fn supersedes(&self, older: &Self) -> bool {
-        (self.version, self.uid, self.short_id.is_some())
-            > (older.version, older.uid, older.short_id.is_some())
+        self.head().supersedes(older.head())
+    }
+
+    /// What tells this record from others of the same peer.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head {
+            name: self.name,
+            uid: self.uid,
+            version: self.version,
+            has_short_id: self.short_id.is_some(),
+        }
+    }
+}
+
+/// What tells one record from another: two records with the same head are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Head {
+    /// The peer.
+    pub name: PeerName,
+    /// Its incarnation.
+    pub uid: Uid,
+    /// The version within the incarnation.
+    pub version: u64,
+    /// Whether the peer claims a short id.
+    pub has_short_id: bool,
+}
+
+impl Head {
+    /// As [`PeerRecord::supersedes`].
+    #[must_use]
+    pub fn supersedes(self, older: Self) -> bool {
+        (self.version, self.uid, self.has_short_id) > (older.version, older.uid, older.has_short_id)
+    }
+
+    /// A number that differs from that of any other head, up to chance (1 in 2⁶⁴).
+    ///
+    /// Peers of all versions of this crate compute the same: `SplitMix64` over the name, then
+    /// incarnation, then version and short id flag.
+    #[must_use]
+    pub fn fingerprint(self) -> u64 {
+        let parts = [self.uid.0, self.version, u64::from(self.has_short_id)];
+        parts.into_iter().fold(
+            Random::new(u64::from(self.name)).next_u64(),
+            |mixed, part| Random::new(mixed ^ part).next_u64(),
+        )
     }
 }
 
@@ -120,5 +165,38 @@ mod tests {
         assert!(other_uid.supersedes(&old) && !old.supersedes(&other_uid));
         assert!(with_id.supersedes(&old) && !old.supersedes(&with_id));
         assert!(!old.supersedes(&old));
+    }
+
+    #[test]
+    fn fingerprints_tell_heads_apart_and_never_change() {
+        let head = Head {
+            name: PeerName::from_bytes([10, 0, 0, 0, 0, 1]),
+            uid: Uid(7),
+            version: 2,
+            has_short_id: true,
+        };
+        let others = [
+            Head {
+                name: PeerName::from_bytes([10, 0, 0, 0, 0, 2]),
+                ..head
+            },
+            Head {
+                uid: Uid(8),
+                ..head
+            },
+            Head { version: 3, ..head },
+            Head {
+                has_short_id: false,
+                ..head
+            },
+        ];
+
+        // Peers of different versions compare these numbers.
+        assert_eq!(head.fingerprint(), 0xbe0c_e0f0_9007_7e26);
+        assert!(
+            others
+                .iter()
+                .all(|other| other.fingerprint() != head.fingerprint())
+        );
     }
 }

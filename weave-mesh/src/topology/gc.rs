@@ -22,7 +22,24 @@ impl Topology {
     /// Forgets the peers that cannot be reached from us along listed connections and that nobody
     /// [retains](Topology::retain) (mesh protocol, "garbage collection").
     pub fn collect_garbage(&mut self) -> Collected {
-        let reachable = Graph::new(self, Relation::All).reachable(self.us);
+        let graph = Graph::new(self, Relation::All);
+        self.collect_garbage_by(&graph)
+    }
+
+    /// As [`Topology::collect_garbage`], with the graph of [`Relation::All`] that somebody keeps.
+    /// Costs nothing if nothing has changed since the last time.
+    ///
+    /// # Panics
+    /// If `graph` is not the graph of this topology at this moment under that relation.
+    pub fn collect_garbage_by(&mut self, graph: &Graph) -> Collected {
+        assert!(
+            graph.is_of(self, Relation::All),
+            "invariant: garbage is found in the graph of this moment"
+        );
+        if self.collected == Some(self.revision()) {
+            return Collected::default();
+        }
+        let reachable = graph.reachable(self.us);
         let is_garbage = |name: &PeerName| !reachable.contains(name);
         let garbage: Vec<_> = self
             .peers
@@ -41,11 +58,13 @@ impl Topology {
                     .short_id_changes
                     .extend(self.short_ids.remove(id, name));
             }
+            self.journal.push(name);
             collected.removed.push(known.record);
         }
         if !collected.removed.is_empty() {
             self.leave_contested_short_id(&mut effects);
         }
+        self.collected = Some(self.revision());
         collected.local_changed = effects.local_changed;
         collected.short_id_changes = effects.short_id_changes;
         collected

@@ -1,10 +1,11 @@
 //! Taking in what others say about the graph.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::journal::History;
 use super::{Effects, MAX_PEERS, Topology};
 use crate::gob;
-use crate::peer::{PeerName, PeerRecord, ShortId};
+use crate::peer::{Head, Link, PeerName, PeerRecord, ShortId};
 use crate::wire::update;
 
 /// What an update brought.
@@ -33,24 +34,45 @@ impl Topology {
     /// is never replaced. Of a peer that occurs twice the newest record counts. (Weave Net keeps
     /// the connections of the last one, whatever its version.)
     pub fn merge(&mut self, update: Vec<PeerRecord>) -> Merged {
-        let mut merged = Merged::default();
-        let mut effects = Effects::default();
-        let mut mentioned = BTreeSet::new();
+        let mut merge = Merge::default();
         for record in update {
-            let name = record.name;
-            merged.names.insert(name);
-            if name == self.us {
-                self.supersede_incarnation(&record, &mut effects);
-            } else if self.is_news(&record) {
-                if self.is_refused(name) {
-                    merged.refused += 1;
-                    continue;
-                }
-                mentioned.extend(record.connections.keys().copied());
-                self.take_over(record, &mut effects);
-                merged.news.insert(name);
-            }
+            self.merge_record(record, &mut merge);
         }
+        self.finish(merge)
+    }
+
+    /// Decodes an update and merges it, looking closer only at records that are news.
+    ///
+    /// # Errors
+    /// As [`update::decode`]; the topology is unchanged then.
+    pub fn merge_update(&mut self, update: &[u8]) -> Result<Merged, gob::Error> {
+        let records = update::decode_news(update, |record| self.is_news(record))?;
+        Ok(self.merge(records))
+    }
+
+    pub(super) fn merge_record(&mut self, record: PeerRecord, merge: &mut Merge) {
+        let name = record.name;
+        merge.merged.names.insert(name);
+        if name == self.us {
+            self.supersede_incarnation(record.head(), &mut merge.effects);
+        } else if self.is_news(&record) {
+            if self.is_refused(name) {
+                merge.merged.refused += 1;
+                return;
+            }
+            merge.mentioned.extend(record.connections.keys().copied());
+            self.take_over(record, &mut merge.effects);
+            merge.merged.news.insert(name);
+        }
+    }
+
+    /// What is done once for all records of an update: placeholders, our short id.
+    pub(super) fn finish(&mut self, merge: Merge) -> Merged {
+        let Merge {
+            mut merged,
+            mut effects,
+            mentioned,
+        } = merge;
         for name in mentioned {
             if self.is_refused(name) {
                 merged.refused += 1;
@@ -62,15 +84,6 @@ impl Topology {
         merged.local_changed = effects.local_changed;
         merged.short_id_changes = effects.short_id_changes;
         merged
-    }
-
-    /// Decodes an update and merges it, looking closer only at records that are news.
-    ///
-    /// # Errors
-    /// As [`update::decode`]; the topology is unchanged then.
-    pub fn merge_update(&mut self, update: &[u8]) -> Result<Merged, gob::Error> {
-        let records = update::decode_news(update, |record| self.is_news(record))?;
-        Ok(self.merge(records))
     }
 
     /// Whether a record of another peer would be taken over by [`Topology::merge`].
@@ -86,10 +99,12 @@ impl Topology {
     ///
     /// Nothing is above the largest version; if somebody claims it for us, ours equals it and the
     /// incarnation with the larger id wins. (In Weave Net the version wraps to 0.)
-    fn supersede_incarnation(&mut self, remembered: &PeerRecord, effects: &mut Effects) {
+    pub(super) fn supersede_incarnation(&mut self, remembered: Head, effects: &mut Effects) {
         let (uid, version) = (self.local().uid, self.local().version);
         if remembered.uid != uid && remembered.version >= version && version < u64::MAX {
-            self.change_local(|local| local.version = remembered.version.saturating_add(1));
+            self.change_local(None, |local| {
+                local.version = remembered.version.saturating_add(1)
+            });
             effects.local_changed = true;
         }
     }
@@ -100,7 +115,29 @@ impl Topology {
             return;
         };
         let (name, old, new) = (record.name, known.record.short_id, record.short_id);
+        let is_later = known.record.uid == record.uid
+            && known.record.nickname == record.nickname
+            && known.record.version < record.version;
+        let touched = if is_later {
+            differences(&known.record.connections, &record.connections)
+        } else {
+            known.history = History::new(record.version);
+            Vec::new()
+        };
         known.record = record;
+        known.note(touched);
+        self.journal.push(name);
+        self.claim_short_id(name, old, new, effects);
+    }
+
+    /// Follows a change of the short id that another peer claims.
+    pub(super) fn claim_short_id(
+        &mut self,
+        name: PeerName,
+        old: Option<ShortId>,
+        new: Option<ShortId>,
+        effects: &mut Effects,
+    ) {
         if old != new {
             let removed = old.and_then(|id| self.short_ids.remove(id, name));
             let added = new.and_then(|id| self.short_ids.add(id, name));
@@ -113,4 +150,22 @@ impl Topology {
     fn is_refused(&self, name: PeerName) -> bool {
         name == PeerName::UNKNOWN || (self.len() >= MAX_PEERS && self.get(name).is_none())
     }
+}
+
+/// An update that is being merged.
+#[derive(Default)]
+pub(super) struct Merge {
+    pub(super) merged: Merged,
+    pub(super) effects: Effects,
+    /// Peers that records taken over list a connection to.
+    pub(super) mentioned: BTreeSet<PeerName>,
+}
+
+/// The names under which one has another connection than the other, or none.
+fn differences(old: &BTreeMap<PeerName, Link>, new: &BTreeMap<PeerName, Link>) -> Vec<PeerName> {
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    let other = new
+        .iter()
+        .filter(|(name, link)| old.get(name) != Some(link));
+    gone.chain(other.map(|(name, _)| name)).copied().collect()
 }

@@ -3,19 +3,29 @@
 //! The graph is a set of records, each written by its owner alone. Merging keeps the newest record
 //! of every peer, so peers that hear the same records hold the same graph, whatever the order
 //! (`ALGORITHM.md`, laws T1 to T6). Records that cannot be reached from here are collected.
+//! Whatever is derived from records follows by [`Topology::revision`] and
+//! [`Topology::changes_since`].
 
 pub mod routes;
 
+mod broadcast;
+mod delta;
 mod gc;
+mod graph;
+mod journal;
 mod merge;
 mod short_ids;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use crate::peer::{Link, PeerName, PeerRecord, ShortId};
 use crate::random::Random;
+use crate::wire::update::{self, EncodedRecord};
+use journal::{History, Journal};
 use short_ids::ShortIds;
 
+pub use delta::{Base, Synced};
 pub use gc::Collected;
 pub use merge::Merged;
 
@@ -28,6 +38,9 @@ pub struct Topology {
     us: PeerName,
     peers: BTreeMap<PeerName, Known>,
     short_ids: ShortIds,
+    journal: Journal,
+    /// The revision after the last collection, unless something was released since.
+    collected: Option<u64>,
     random: Random,
 }
 
@@ -41,17 +54,16 @@ impl Topology {
             short_ids.add(id, local.name);
         }
         let us = local.name;
-        let peers = BTreeMap::from([(
-            us,
-            Known {
-                record: local,
-                references: 1,
-            },
-        )]);
+        let known = Known {
+            references: 1,
+            ..Known::new(local)
+        };
         Self {
             us,
-            peers,
+            peers: BTreeMap::from([(us, known)]),
             short_ids,
+            journal: Journal::default(),
+            collected: None,
             random: Random::new(seed),
         }
     }
@@ -82,12 +94,13 @@ impl Topology {
         let least = u32::from(name == self.us);
         if let Some(known) = self.peers.get_mut(&name) {
             known.references = known.references.saturating_sub(1).max(least);
+            self.collected = None;
         }
     }
 
     /// Adds a connection of ours, replacing one to the same peer. Our version goes up.
     pub fn add_connection(&mut self, remote: PeerName, link: Link) {
-        self.change_local(|local| local.connections.insert(remote, link));
+        self.change_local(Some(remote), |local| local.connections.insert(remote, link));
     }
 
     /// Marks a connection of ours as established; our version goes up. Returns false if there is
@@ -97,7 +110,7 @@ impl Topology {
         if connections.get(&remote).is_none_or(|link| link.established) {
             return false;
         }
-        self.change_local(|local| {
+        self.change_local(Some(remote), |local| {
             if let Some(link) = local.connections.get_mut(&remote) {
                 link.established = true;
             }
@@ -110,7 +123,7 @@ impl Topology {
         if !self.local().connections.contains_key(&remote) {
             return None;
         }
-        self.change_local(|local| local.connections.remove(&remote))
+        self.change_local(Some(remote), |local| local.connections.remove(&remote))
     }
 
     /// Our own record.
@@ -134,6 +147,30 @@ impl Topology {
         self.peers.values().map(|known| &known.record)
     }
 
+    /// The bytes of a record in an update, encoded once for each version of it.
+    #[must_use]
+    pub fn encoded(&self, name: PeerName) -> Option<&EncodedRecord> {
+        let known = self.peers.get(&name)?;
+        Some(
+            known
+                .encoded
+                .get_or_init(|| update::encode_record(&known.record)),
+        )
+    }
+
+    /// Counts the changes of records: as long as it is the same, nothing has changed.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.journal.revision()
+    }
+
+    /// The peers whose record came, went or changed after a revision; `None` if that is too long
+    /// ago to tell.
+    #[must_use]
+    pub fn changes_since(&self, revision: u64) -> Option<BTreeSet<PeerName>> {
+        self.journal.since(revision)
+    }
+
     /// How many peers are known, us included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -152,13 +189,21 @@ impl Topology {
         self.short_ids.owner(id)
     }
 
-    fn change_local<T>(&mut self, change: impl FnOnce(&mut PeerRecord) -> T) -> T {
+    /// Changes our own record, `touched` being the connection that is another one afterwards.
+    fn change_local<T>(
+        &mut self,
+        touched: Option<PeerName>,
+        change: impl FnOnce(&mut PeerRecord) -> T,
+    ) -> T {
         let known = self
             .peers
             .get_mut(&self.us)
             .expect("invariant: our own record is never removed");
         known.record.version = known.record.version.saturating_add(1);
-        change(&mut known.record)
+        let result = change(&mut known.record);
+        known.note(touched);
+        self.journal.push(self.us);
+        result
     }
 
     fn insert(&mut self, record: PeerRecord, effects: &mut Effects) {
@@ -167,13 +212,8 @@ impl Topology {
                 .short_id_changes
                 .extend(self.short_ids.add(id, record.name));
         }
-        self.peers.insert(
-            record.name,
-            Known {
-                record,
-                references: 0,
-            },
-        );
+        self.journal.push(record.name);
+        self.peers.insert(record.name, Known::new(record));
     }
 
     /// Moves us to another short id if somebody with a lower name claims ours.
@@ -194,7 +234,7 @@ impl Topology {
         effects
             .short_id_changes
             .extend(self.short_ids.add(new, self.us));
-        self.change_local(|local| local.short_id = Some(new));
+        self.change_local(None, |local| local.short_id = Some(new));
         effects.local_changed = true;
     }
 }
@@ -213,7 +253,32 @@ pub struct Effects {
 struct Known {
     record: PeerRecord,
     references: u32,
+    history: History,
+    encoded: OnceLock<EncodedRecord>,
 }
+
+impl Known {
+    fn new(record: PeerRecord) -> Self {
+        Self {
+            references: 0,
+            history: History::new(record.version),
+            encoded: OnceLock::new(),
+            record,
+        }
+    }
+
+    /// The record has changed, in these connections.
+    fn note(&mut self, touched: impl IntoIterator<Item = PeerName>) {
+        self.encoded = OnceLock::new();
+        let limit = self.record.connections.len() + MIN_HISTORY;
+        for remote in touched {
+            self.history.note(self.record.version, remote, limit);
+        }
+    }
+}
+
+/// Changes that are remembered even of a record with few connections.
+const MIN_HISTORY: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -13,4 +13,5 @@
 pub mod frame;
 pub mod intro;
 pub mod message;
+pub mod sync;
 pub mod update;
