@@ -16,6 +16,7 @@
 //! | [`sysctl`] | per-interface settings, as steps name them |
 //! | [`fastdp`] | from routes and heartbeats to the tables of the kernel programs |
 //! | `bpf` | the VXLAN device and the kernel programs (feature `bpf`) |
+//! | [`sleeve`] | the overlay in user space: plain or encrypted, through NAT |
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
 //! [`fastdp`] and [`packet`] are always there; the others need the feature `netlink` (on by
@@ -40,6 +41,7 @@ pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;
 pub mod packet;
+pub mod sleeve;
 #[cfg(feature = "netlink")]
 pub mod sysctl;
 

@@ -4,6 +4,7 @@
 //! that no accessor can fail; and, where packets are also built, a *representation* (`Repr`): a
 //! plain value with `parse` and `emit`. Nothing here allocates or does I/O.
 
+pub mod checksum;
 pub mod ethernet;
 pub mod ipv4;
 pub mod udp;

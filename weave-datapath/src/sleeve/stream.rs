@@ -1,0 +1,95 @@
+//! How a frame leaves towards a peer.
+//!
+//! The invariant: a frame that must not be fragmented never is, and one that does not fit is either
+//! answered, cut, or counted; none vanishes without trace (Weave Net sleeve overlay, section on
+//! choosing a stream).
+
+use super::seal::Stream;
+use crate::packet::ethernet::HEADER_LEN;
+
+const TYPE_IPV4: u16 = 0x0800;
+
+/// What is to be done with an outgoing frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Send it by this stream.
+    Send(Stream),
+    /// Cut it with [`fragment`](super::fragment::fragment); every piece goes by [`Stream::Whole`].
+    Cut,
+    /// Answer its sender with [`fragmentation_needed`](super::icmp::fragmentation_needed).
+    Answer,
+    /// Drop it: too large for a flood, which nobody may answer.
+    TooBig,
+}
+
+/// What is known of the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// MTU in force, bytes of inner IP packet.
+    pub mtu: u16,
+    /// Whether fragments of outer packets arrive: the last large probe was acknowledged.
+    pub fragments_arrive: bool,
+}
+
+/// Chooses for `frame`. `flood`: it is a broadcast, multicast or of unknown destination.
+#[must_use]
+pub fn choose(frame: &[u8], path: Path, flood: bool) -> Choice {
+    let too_big = frame.len() > usize::from(path.mtu) + HEADER_LEN;
+    let Some(dont_fragment) = ipv4_dont_fragment(frame) else {
+        return Choice::Send(Stream::Fragmented);
+    };
+    match (dont_fragment, too_big) {
+        (true, false) => Choice::Send(Stream::Whole),
+        (true, true) if flood => Choice::TooBig,
+        (true, true) => Choice::Answer,
+        (false, _) if path.fragments_arrive => Choice::Send(Stream::Fragmented),
+        (false, false) => Choice::Send(Stream::Whole),
+        (false, true) => Choice::Cut,
+    }
+}
+
+/// The "don't fragment" bit of an untagged IPv4 frame, `None` for all others.
+fn ipv4_dont_fragment(frame: &[u8]) -> Option<bool> {
+    let kind = frame.get(12..HEADER_LEN)?;
+    if kind != TYPE_IPV4.to_be_bytes() {
+        return None;
+    }
+    let packet = frame.get(HEADER_LEN..HEADER_LEN + 20)?;
+    (packet[0] >> 4 == 4).then_some(packet[6] & 0x40 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ipv4(len: usize, dont_fragment: bool) -> Vec<u8> {
+        let mut frame = vec![0; len];
+        frame[12] = 8;
+        frame[14] = 0x45;
+        frame[20] = if dont_fragment { 0x40 } else { 0 };
+        frame
+    }
+
+    #[test]
+    fn the_table_of_the_specification() {
+        let path = |fragments_arrive| Path {
+            mtu: 1000,
+            fragments_arrive,
+        };
+        let (fits, big) = (1014, 1015);
+        let whole = Choice::Send(Stream::Whole);
+        let fragmented = Choice::Send(Stream::Fragmented);
+        for arrive in [true, false] {
+            let path = path(arrive);
+            assert_eq!(choose(&ipv4(fits, true), path, false), whole);
+            assert_eq!(choose(&ipv4(big, true), path, true), Choice::TooBig);
+            assert_eq!(choose(&ipv4(big, true), path, false), Choice::Answer);
+            assert_eq!(choose(&vec![0xff; big], path, false), fragmented);
+        }
+        for len in [fits, big] {
+            assert_eq!(choose(&ipv4(len, false), path(true), false), fragmented);
+        }
+        assert_eq!(choose(&ipv4(fits, false), path(false), false), whole);
+        assert_eq!(choose(&ipv4(big, false), path(false), false), Choice::Cut);
+    }
+}
