@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::HandshakeError;
+use super::{HandshakeError, IncomingError};
+use crate::crypto::AgreementError;
 use crate::gob;
 use crate::gossip::ChannelError;
 use crate::overlay::NoneInCommon;
 use crate::peer::PeerName;
-use crate::wire::frame::FrameError;
 use crate::wire::message::MessageError;
 
 /// Why a connection ends. Nothing but the connection is affected unless a variant says so.
@@ -53,9 +53,9 @@ pub enum Reason {
     /// More inbound connections are being introduced than this peer takes on at a time.
     #[error("too many connections are being introduced")]
     Busy,
-    /// The remote announced a message over the limit.
+    /// The remote announced a message over the limit, or sent one that does not open.
     #[error(transparent)]
-    Frame(#[from] FrameError),
+    Incoming(#[from] IncomingError),
     /// The remote sent a message that cannot be decoded.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -95,10 +95,35 @@ pub enum Reason {
     Closed(String),
 }
 
+/// What to try after a remote that does not use the password we chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The password in this place of the keyring.
+    Choose(usize),
+    /// The one behind that which was tried.
+    Next,
+}
+
 impl Reason {
     /// True if the target would end in the same way again and waits for a user.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Collision { .. } | Self::Ourself)
+    }
+
+    /// If the password is what the two sides do not agree on: what a dialler should do about it.
+    #[must_use]
+    pub fn password(&self) -> Option<Refusal> {
+        let Self::Handshake(error) = self else {
+            return None;
+        };
+        match error {
+            HandshakeError::Password(AgreementError::OtherPassword { choice }) => {
+                Some(Refusal::Choose(*choice))
+            }
+            HandshakeError::Password(AgreementError::WrongPassword)
+            | HandshakeError::Unanswered(_) => Some(Refusal::Next),
+            _ => None,
+        }
     }
 }

@@ -254,11 +254,26 @@ impl Connector {
         }
     }
 
+    /// Which of the passwords to use for this attempt, as its place in the keyring.
+    pub(crate) fn password(&self, dial: DialId) -> usize {
+        let entry = self.dials.get(&dial).and_then(|key| self.targets.get(key));
+        entry.map_or(0, |entry| entry.password)
+    }
+
+    /// The passwords have changed: every target is tried with the current one first.
+    pub(crate) fn forget_passwords(&mut self) {
+        for entry in self.targets.values_mut() {
+            entry.password = 0;
+            entry.is_hurried = false;
+        }
+    }
+
     /// The connection from this attempt is part of the topology.
     pub(crate) fn handle_added(&mut self, dial: DialId) {
         let Some(entry) = self.entry(dial) else {
             return;
         };
+        entry.is_hurried = false;
         if entry.state == State::Attempting {
             entry.state = State::Connected;
             self.attempts -= 1;
@@ -279,6 +294,9 @@ impl Connector {
         match ending {
             Ending::Failed(reason) => entry.fail_later(now, reason, &mut self.random),
             Ending::Never(reason) => entry.fail_for_ever(reason),
+            Ending::Password(reason, refusal) => {
+                entry.refuse(now, reason, refusal, &mut self.random);
+            }
             Ending::Closed(reason) => entry.close(now, reason, &mut self.random),
         }
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{PeerAddress, between};
+use crate::connection::Refusal;
 use crate::node::{ConnectionState, Retry};
 use crate::peer::PeerName;
 use crate::random::Random;
@@ -61,6 +62,8 @@ pub(crate) enum Ending {
     Closed(String),
     /// Another attempt cannot end differently; try only when a user asks for it.
     Never(String),
+    /// The remote does not use the password that was tried; try another one.
+    Password(String, Refusal),
 }
 
 /// A target as the report shows it.
@@ -91,6 +94,10 @@ pub(super) struct Entry {
     /// When to try, or when the current attempt was due; `None` is never.
     try_after: Option<Duration>,
     interval: Duration,
+    /// Place of the password to use in the keyring; it counts on from the start behind the last.
+    pub(super) password: usize,
+    /// The next attempt, or the one under way, did not wait because the password is known.
+    pub(super) is_hurried: bool,
 }
 
 impl Entry {
@@ -103,6 +110,8 @@ impl Entry {
             error: None,
             try_after: Some(at),
             interval: INITIAL_INTERVAL,
+            password: 0,
+            is_hurried: false,
         }
     }
 
@@ -144,6 +153,35 @@ impl Entry {
         self.error = Some(reason);
         self.try_after = Some(now);
         self.interval = INITIAL_INTERVAL;
+    }
+
+    /// The remote uses another password. If it is known which, one attempt with that is made at
+    /// once; a remote that keeps changing its mind is waited for as any other.
+    pub(super) fn refuse(
+        &mut self,
+        now: Duration,
+        reason: String,
+        refusal: Refusal,
+        random: &mut Random,
+    ) {
+        let is_known = match refusal {
+            Refusal::Choose(place) => {
+                self.password = place;
+                true
+            }
+            Refusal::Next => {
+                self.password = self.password.wrapping_add(1);
+                false
+            }
+        };
+        self.is_hurried = is_known && !self.is_hurried;
+        if self.is_hurried {
+            self.state = State::Waiting;
+            self.error = Some(reason);
+            self.try_after = Some(now);
+        } else {
+            self.fail_later(now, reason, random);
+        }
     }
 
     /// Trying again is of no use.

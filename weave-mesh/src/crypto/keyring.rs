@@ -103,12 +103,6 @@ impl Keyring {
     pub fn is_empty(&self) -> bool {
         self.passwords.is_empty()
     }
-
-    /// The password for a target that has refused `refusals` attempts in a row for it.
-    pub(crate) fn choice(&self, refusals: usize) -> Option<&Password> {
-        self.passwords
-            .get(refusals.checked_rem(self.passwords.len())?)
-    }
 }
 
 /// Why passwords cannot be used. The keyring in use stays.
@@ -144,17 +138,6 @@ mod tests {
 
         assert_eq!(ring.len(), 3);
         assert_eq!(ring.current(), Some(&Password::new("b")));
-    }
-
-    #[test]
-    fn refusals_lead_through_all_passwords_in_turn() {
-        let ring = keyring(&["a", "b"]);
-
-        let chosen: Vec<_> = (0..4).map(|n| ring.choice(n).unwrap().clone()).collect();
-
-        assert_eq!(chosen[..2], ring.passwords()[..]);
-        assert_eq!(chosen[2..], ring.passwords()[..]);
-        assert_eq!(Keyring::default().choice(3), None);
     }
 
     #[test]

@@ -6,11 +6,13 @@
 //!
 //! Secrets are overwritten when they are dropped and are not shown by `Debug`.
 
+mod agreement;
 mod entropy;
 mod keyring;
 pub mod nacl;
 pub mod session;
 
+pub use agreement::{Agreed, Agreement, AgreementError, Credentials};
 pub use entropy::{KeySeed, KeySource};
 pub use keyring::{Keyring, KeyringError, MAX_PASSWORDS, Password};
 pub use session::SessionKey;

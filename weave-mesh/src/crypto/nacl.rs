@@ -56,7 +56,9 @@ pub fn seal(key: &[u8; KEY], nonce: &[u8; NONCE], message: &[u8], out: &mut byte
     let start = out.len();
     out.resize(start + TAG + message.len(), 0);
     let (tag, content) = out[start..].split_at_mut(TAG);
-    let tag: &mut [u8; TAG] = tag.try_into().expect("invariant: split at the tag's length");
+    let tag: &mut [u8; TAG] = tag
+        .try_into()
+        .expect("invariant: split at the tag's length");
     crypto_secretbox_detached(content, tag, message, nonce, key)
         .expect("invariant: the output is as long as the message, which fits memory");
 }

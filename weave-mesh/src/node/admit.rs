@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
+use super::guard;
 use super::session::{Link, Phase, Session};
 use super::{
     ANNOUNCE_DELAY, ConnectionId, HEARTBEAT, Node, Notice, Novelty, OverlayConnection,
     OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, Timer, Transmit,
 };
 use crate::connection::{Introduced, Reason};
-use crate::connector::Ending;
 use crate::overlay::Common;
 use crate::peer::{self, PeerRecord};
 
@@ -130,9 +130,23 @@ impl Node {
         };
         let name = introduced.features.name;
         let version = introduced.version;
-        let overlay = overlay_connection(link, &introduced, &common);
         let has_overlay = !common.names().is_empty();
-        link.phase = Phase::Running(Box::new(Session::new(introduced, common)));
+        let (short_id, connection_uid) = (introduced.features.short_id, introduced.connection_uid);
+        let session = Session::new(introduced, common, link.is_trusted);
+        let overlay = OverlayConnection {
+            id: link.id,
+            remote: name,
+            remote_short_id: short_id,
+            local: link.local,
+            peer: link.remote,
+            outbound: link.is_outbound(),
+            connection_uid,
+            overlays: session.common.names().to_vec(),
+            encrypted: session.data_key.is_some(),
+            session_key: session.data_key.clone(),
+            compatibility: session.common.is_compatibility(),
+        };
+        link.phase = Phase::Running(Box::new(session));
         let gossiped = peer::Link {
             address: link.remote.to_string(),
             outbound: link.is_outbound(),
@@ -180,6 +194,7 @@ impl Node {
         }
         self.transmits.push_back(Transmit::Close { connection: id });
         let text = reason.to_string();
+        self.account(now, &link, &reason);
         if let Some(name) = link.retained {
             self.topology.release(name);
         }
@@ -200,12 +215,8 @@ impl Node {
             self.termination_count += 1;
         }
         if let Some(dial) = link.dial {
-            let ending = if reason.is_final() {
-                Ending::Never(text)
-            } else {
-                Ending::Closed(text)
-            };
-            self.connector.handle_ended(now, dial, ending);
+            self.connector
+                .handle_ended(now, dial, guard::ending(&reason, text));
         }
         self.timers.set(Timer::Targets, now);
     }
@@ -266,21 +277,5 @@ impl Node {
         self.timers
             .set_earliest(Timer::Announce, now + ANNOUNCE_DELAY);
         self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
-    }
-}
-
-/// A connection as the data plane is told of it.
-fn overlay_connection(link: &Link, introduced: &Introduced, common: &Common) -> OverlayConnection {
-    OverlayConnection {
-        id: link.id,
-        remote: introduced.features.name,
-        remote_short_id: introduced.features.short_id,
-        local: link.local,
-        peer: link.remote,
-        outbound: link.is_outbound(),
-        connection_uid: introduced.connection_uid,
-        overlays: common.names().to_vec(),
-        encrypted: false,
-        compatibility: common.is_compatibility(),
     }
 }

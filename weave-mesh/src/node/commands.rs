@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ConnectionId, MAX_CANDIDATES, Node, Notice, Reason, Transmit};
+use crate::connection::MAX_CONTENT;
 use crate::connector::Surroundings;
 use crate::gossip::outbox::Item;
 use crate::peer::PeerName;
-use crate::wire::frame::MAX_MESSAGE;
 use crate::wire::message::Message;
 
 /// Why a unicast cannot be sent. Nothing was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnicastError {
     /// The destination is not in the topology, or no path leads to it.
@@ -28,6 +28,10 @@ pub enum UnicastError {
     /// The payload does not fit a message. Send less.
     #[error("unicast of {0} bytes exceeds the maximum message size")]
     TooLarge(usize),
+    /// The channel takes no unicasts, or no empty ones, and a Weave Net router that got it would
+    /// end the connection or crash.
+    #[error("a unicast on channel {0} would harm a peer")]
+    Harmful(String),
     /// The mesh has stopped.
     #[error("the mesh has stopped")]
     Stopped,
@@ -82,6 +86,10 @@ impl Node {
         destination: PeerName,
         payload: &[u8],
     ) -> Result<(), UnicastError> {
+        if is_harmful(channel, payload) {
+            self.counters.hazard_withheld += 1;
+            return Err(UnicastError::Harmful(channel.to_owned()));
+        }
         let source = self.topology.local().name;
         let message = Message::Unicast {
             channel,
@@ -90,7 +98,7 @@ impl Node {
             payload,
         }
         .emit();
-        if message.len() > MAX_MESSAGE {
+        if message.len() > MAX_CONTENT {
             return Err(UnicastError::TooLarge(payload.len()));
         }
         if destination == source {
@@ -185,4 +193,10 @@ impl Node {
         }
         candidates
     }
+}
+
+/// Whether a Weave Net router would end the connection over this unicast (on `topology`, mesh
+/// protocol, "errors while handling") or crash (empty, on `IPallocation`; "security notes").
+pub(super) fn is_harmful(channel: &str, payload: &[u8]) -> bool {
+    channel == super::TOPOLOGY || (channel == "IPallocation" && payload.is_empty())
 }

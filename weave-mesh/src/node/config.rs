@@ -1,8 +1,11 @@
 //! What an embedder decides about its peer of the mesh.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use crate::crypto::{KeySeed, Keyring, KeyringError};
 use crate::peer::{PeerName, ShortId, Uid};
 
 /// Configuration of one peer: a [`Default`] with chained setters.
@@ -44,6 +47,21 @@ pub struct Config {
     /// Data overlays to offer, most preferred first. Empty: none is announced, connections with
     /// peers that announce none either count as established at once.
     pub overlays: Vec<String>,
+    /// Those of the overlays that carry frames in clear. They are not offered on connections that
+    /// have a password and lead through a network that we do not trust, unless no other is left:
+    /// then the data plane is told that the connection is encrypted, and has to leave it unused.
+    pub plain_overlays: Vec<String>,
+    /// Passwords; without any, connections are plain.
+    pub keyring: Keyring,
+    /// What the keys of connections follow from, random for every start. `None`: the tokio shell
+    /// draws it; the bare engine needs one to have a password.
+    pub key_seed: Option<KeySeed>,
+    /// Networks that need no encryption of data. A connection counts as trusted if both ends trust
+    /// the other's address; mesh messages are sealed all the same.
+    pub trusted_subnets: Vec<IpNet>,
+    /// Lowest protocol version to accept, 1 or 2. Version 1 introduces itself in clear, and a
+    /// router of Weave Net 2.x speaks 2.
+    pub min_version: u8,
     /// Time between two complete gossips of every channel.
     pub gossip_interval: Duration,
     /// Whether to exchange digests and deltas with peers that do so too. Off, this peer gossips
@@ -133,6 +151,68 @@ impl Config {
         }
     }
 
+    /// Sets which of the overlays carry frames in clear.
+    #[must_use]
+    pub fn plain_overlays<S: Into<String>>(self, overlays: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            plain_overlays: overlays.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// Sets the passwords.
+    #[must_use]
+    pub fn keyring(self, keyring: Keyring) -> Self {
+        Self { keyring, ..self }
+    }
+
+    /// Sets what the keys of connections follow from.
+    #[must_use]
+    pub fn key_seed(self, seed: impl Into<KeySeed>) -> Self {
+        Self {
+            key_seed: Some(seed.into()),
+            ..self
+        }
+    }
+
+    /// Sets the networks that need no encryption of data.
+    #[must_use]
+    pub fn trusted_subnets(self, subnets: impl IntoIterator<Item = IpNet>) -> Self {
+        Self {
+            trusted_subnets: subnets.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Sets the lowest protocol version to accept, 1 or 2.
+    #[must_use]
+    pub fn min_version(self, min_version: u8) -> Self {
+        Self {
+            min_version,
+            ..self
+        }
+    }
+
+    /// Whether an address is in a trusted network.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_subnets
+            .iter()
+            .any(|subnet| subnet.contains(&address))
+    }
+
+    /// The overlays to offer to a remote; `None` says that we do not negotiate them, as an empty
+    /// list would end the connection.
+    pub(super) fn offered_overlays(&self, is_trusted: bool) -> Option<Vec<String>> {
+        let is_sealed = !self.keyring.is_empty() && !is_trusted;
+        let mut offered = self.overlays.clone();
+        offered.retain(|name| !(is_sealed && self.plain_overlays.contains(name)));
+        if offered.is_empty() {
+            offered.clone_from(&self.overlays);
+        }
+        Some(offered).filter(|offered| !offered.is_empty())
+    }
+
     /// Sets the time between two complete gossips of every channel.
     #[must_use]
     pub fn gossip_interval(self, gossip_interval: Duration) -> Self {
@@ -151,7 +231,7 @@ impl Config {
 
 impl Default for Config {
     /// The values of a Weave Net router: port 6783 on all addresses, discovery on, at most 200
-    /// connections, gossip every 30 s.
+    /// connections, gossip every 30 s, no password; but protocol version 2 only.
     fn default() -> Self {
         Self {
             name: PeerName::UNKNOWN,
@@ -164,6 +244,11 @@ impl Default for Config {
             discovery: true,
             connection_limit: 200,
             overlays: Vec::new(),
+            plain_overlays: Vec::new(),
+            keyring: Keyring::default(),
+            key_seed: None,
+            trusted_subnets: Vec::new(),
+            min_version: 2,
             gossip_interval: Duration::from_secs(30),
             sync: true,
         }
@@ -186,6 +271,16 @@ pub enum ConfigError {
     /// An overlay name is empty or holds a space, which the handshake cannot express.
     #[error("overlay name \"{0}\" is empty or contains a space")]
     Overlay(String),
+    /// Both ends number the overlays they share in their own order, and that of Weave Net has
+    /// fastdp in front of sleeve. Change the order.
+    #[error("overlay fastdp has to be offered before sleeve")]
+    OverlayOrder,
+    /// The lowest protocol version is neither 1 nor 2.
+    #[error("minimum protocol version {0} is neither 1 nor 2")]
+    MinVersion(u8),
+    /// There is a password and nothing to draw keys from. Set [`Config::key_seed`].
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
 }
 
 /// TCP port of Weave Net routers.

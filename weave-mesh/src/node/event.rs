@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Notice;
 use crate::connector::Target;
+use crate::crypto::SessionKey;
 use crate::peer::{PeerName, ShortId};
 
 /// One TCP connection, from its begin to its end; never used again for another one.
@@ -104,8 +105,12 @@ pub struct OverlayConnection {
     pub connection_uid: u64,
     /// Overlays that both sides offer, in our order. Control messages name them by index.
     pub overlays: Vec<String>,
-    /// Whether the connection is encrypted.
+    /// Whether data has to be sealed: there is a password, and not both sides trust the network
+    /// between them. An overlay that sends in clear must not carry this connection's data.
     pub encrypted: bool,
+    /// The key to seal data with, exactly if [`OverlayConnection::encrypted`]. Its nonces have bit
+    /// 6 of their first byte clear; those with the bit set belong to the TCP connection.
+    pub session_key: Option<SessionKey>,
     /// Whether the remote announced no overlays: `sleeve` in compatibility mode, whose control
     /// messages have no index on the wire. [`OverlayEvent::Control`] and the sending side use
     /// index 0 all the same.

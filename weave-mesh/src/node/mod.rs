@@ -13,6 +13,7 @@ mod admit;
 mod commands;
 mod config;
 mod event;
+mod guard;
 mod notice;
 mod receive;
 mod report;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use crate::connection::{Handshake, Offer, Reason};
 use crate::connector::{Connector, Ending, PeerAddress};
+use crate::crypto::{KeySource, KeyringError};
 use crate::gossip::Channel;
 use crate::gossip::outbox::Outbox;
 use crate::gossip::surrogate::Surrogates;
@@ -38,6 +40,7 @@ use crate::peer::{PeerName, PeerRecord, ShortId, Uid};
 use crate::random::Random;
 use crate::topology::Topology;
 use crate::wire::intro::{Features, Header};
+use guard::Refusals;
 use routing::Routing;
 use session::{Link, Phase};
 use timers::{Timer, Timers};
@@ -47,7 +50,8 @@ pub use config::{Config, ConfigError};
 pub use event::{ConnectionId, DialId, Event, OverlayConnection, OverlayEvent, Transmit};
 pub use notice::{Notice, Novelty, Remote};
 pub use report::{
-    ConnectionReport, ConnectionState, Counters, LinkReport, PeerReport, Report, Retry,
+    ConnectionReport, ConnectionState, Counters, LinkReport, PasswordReport, PeerReport,
+    RefusalReport, Report, Retry,
 };
 pub use table::RouteTable;
 
@@ -74,6 +78,9 @@ pub struct Node {
     events: VecDeque<Event>,
     termination_count: u64,
     counters: Counters,
+    /// Draws the keys of connections.
+    keys: Option<KeySource>,
+    refusals: Refusals,
 }
 
 impl Node {
@@ -125,6 +132,8 @@ impl Node {
             events: VecDeque::new(),
             termination_count: 0,
             counters: Counters::default(),
+            keys: config.key_seed.clone().map(KeySource::new),
+            refusals: Refusals::default(),
             config,
         };
         let peers = node.config.peers.clone();
@@ -142,12 +151,8 @@ impl Node {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> ConnectionId {
-        let introducing = self.links.len() - self.registered.len();
         let id = self.open(now, None, local, remote);
-        if introducing >= MAX_INTRODUCTIONS {
-            self.counters.introduction_refused += 1;
-            self.end(now, id, Reason::Busy);
-        }
+        self.bound_introductions(now);
         id
     }
 
@@ -242,15 +247,21 @@ impl Node {
     ) -> ConnectionId {
         let id = ConnectionId::from(self.next_connection);
         self.next_connection += 1;
-        let mut handshake = Handshake::new(Offer {
-            versions: VERSIONS,
-            features: self.features(),
-        });
+        let is_trusted = self.config.trusts(remote.ip());
+        let offer = Offer {
+            versions: self.versions(),
+            features: self.features(is_trusted),
+        };
+        let mut handshake = match self.credentials(dial) {
+            Some(credentials) => Handshake::with_password(offer, credentials),
+            None => Handshake::new(offer),
+        };
         let link = Link {
             id,
             local,
             remote,
             dial,
+            is_trusted,
             greeting: handshake.take_output(),
             phase: Phase::Introducing(Box::new(handshake)),
             outbox: Outbox::default(),
@@ -263,7 +274,15 @@ impl Node {
         id
     }
 
-    fn features(&mut self) -> Features {
+    /// Protocol versions to accept.
+    fn versions(&self) -> Header {
+        Header {
+            min: self.config.min_version,
+            max: MAX_VERSION,
+        }
+    }
+
+    fn features(&mut self, is_trusted: bool) -> Features {
         let local = self.topology.local();
         Features {
             name: local.name,
@@ -271,8 +290,8 @@ impl Node {
             uid: local.uid,
             conn_id: self.random.next_u64(),
             short_id: local.short_id,
-            trusted: false,
-            overlays: (!self.config.overlays.is_empty()).then(|| self.config.overlays.clone()),
+            trusted: is_trusted,
+            overlays: self.config.offered_overlays(is_trusted),
             sync: u8::from(self.config.sync),
         }
     }
@@ -317,6 +336,18 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if let Some(overlay) = config.overlays.iter().find(is_bad) {
         return Err(ConfigError::Overlay(overlay.clone()));
     }
+    let place = |name: &str| config.overlays.iter().position(|overlay| overlay == name);
+    if let (Some(fastdp), Some(sleeve)) = (place("fastdp"), place("sleeve"))
+        && sleeve < fastdp
+    {
+        return Err(ConfigError::OverlayOrder);
+    }
+    if !(1..=MAX_VERSION).contains(&config.min_version) {
+        return Err(ConfigError::MinVersion(config.min_version));
+    }
+    if !config.keyring.is_empty() && config.key_seed.is_none() {
+        return Err(KeyringError::NoSeed.into());
+    }
     Ok(())
 }
 
@@ -350,8 +381,8 @@ fn stable_short_id(name: PeerName) -> ShortId {
 
 /// The built-in channel.
 const TOPOLOGY: &str = "topology";
-/// Protocol versions this peer speaks.
-const VERSIONS: Header = Header { min: 2, max: 2 };
+/// The highest protocol version this peer speaks.
+const MAX_VERSION: u8 = 2;
 /// Time for both headers (Weave Net mesh protocol, section 1.7).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the rest of the introduction, and for each message after it.
@@ -370,5 +401,5 @@ const ROUTES_DELAY: Duration = Duration::from_millis(100);
 const TARGETS_DELAY: Duration = Duration::from_millis(100);
 /// Addresses from the topology that are considered at a time.
 const MAX_CANDIDATES: usize = 4096;
-/// Connections in introduction at which no more are accepted.
+/// Accepted connections that are being introduced at a time.
 const MAX_INTRODUCTIONS: usize = 256;

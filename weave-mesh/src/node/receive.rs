@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::commands::is_harmful;
 use super::session::Phase;
 use super::{
     COLLECT_DELAY, ConnectionId, Node, OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, TARGETS_DELAY,
@@ -26,7 +27,7 @@ impl Node {
             return;
         };
         match &mut link.phase {
-            Phase::Running(session) => session.frames.push(bytes),
+            Phase::Running(session) => session.incoming.push(bytes),
             Phase::Introducing(handshake) => {
                 let had_version = handshake.has_version();
                 let outcome = handshake.handle_bytes(bytes);
@@ -74,7 +75,7 @@ impl Node {
             let session = self.links.get_mut(&id).and_then(|link| link.session_mut());
             let Some(session) = session else { return };
             let from = session.name;
-            let frame = match session.frames.pop() {
+            let frame = match session.incoming.pop() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return,
                 Err(error) => return self.end(now, id, error.into()),
@@ -108,6 +109,8 @@ impl Node {
             } => {
                 if destination == self.topology.local().name {
                     self.handle_unicast(channel, source, payload)?;
+                } else if is_harmful(channel, payload) {
+                    self.counters.hazard_withheld += 1;
                 } else if self.relay_unicast(from, destination, frame).is_err() {
                     self.counters.unicast_relay_failed += 1;
                 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::peer::{PeerName, ShortId, Uid};
@@ -41,6 +42,10 @@ pub struct Report {
     pub targets: Vec<String>,
     /// Trusted subnets in CIDR notation.
     pub trusted_subnets: Vec<String>,
+    /// Which passwords are in use; `None` without any.
+    pub passwords: Option<PasswordReport>,
+    /// Hosts whose connections were refused before they were introduced, the last one first.
+    pub refusals: Vec<RefusalReport>,
     /// Unknown gossip channels that are relayed.
     pub surrogate_channels: Vec<String>,
     /// What was dropped or refused, by reason.
@@ -66,10 +71,41 @@ impl Report {
             termination_count: 0,
             targets: Vec::new(),
             trusted_subnets: Vec::new(),
+            passwords: None,
+            refusals: Vec::new(),
             surrogate_channels: Vec::new(),
             counters: Counters::default(),
         }
     }
+}
+
+/// How many live connections use which passwords. An old password may be dropped once no
+/// connection attempt needs it: when every peer prefers the new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PasswordReport {
+    /// Passwords that are accepted, the current one included.
+    pub accepted: usize,
+    /// Connections with the current password.
+    pub with_current: usize,
+    /// Connections with another accepted password.
+    pub with_other: usize,
+    /// Connections with a password that was dropped since they began.
+    pub with_dropped: usize,
+}
+
+/// A host whose connections were refused during the introduction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefusalReport {
+    /// The host.
+    pub address: IpAddr,
+    /// Why the last one was refused.
+    pub reason: String,
+    /// How many were refused.
+    pub count: u64,
+    /// How long ago the last one was.
+    pub ago: Duration,
 }
 
 /// One peer of the topology.
@@ -118,6 +154,8 @@ pub struct ConnectionReport {
     pub state: ConnectionState,
     /// The remote peer of a live connection.
     pub remote: Option<(PeerName, String)>,
+    /// Whether data is to be sealed; `None` without a password, and for targets.
+    pub encrypted: Option<bool>,
     /// The data overlay in use, if it is known.
     pub overlay: Option<String>,
     /// What the overlay tells about itself, `name` included; `None` for targets.
@@ -134,7 +172,12 @@ impl ConnectionReport {
     pub fn info(&self, time: impl Fn(Duration) -> String) -> String {
         if let Some((name, nickname)) = &self.remote {
             let overlay = self.overlay.as_deref().unwrap_or("none");
-            return format!("{overlay:<6} {name}({nickname})");
+            let encryption = match self.encrypted {
+                Some(true) => "encrypted   ",
+                Some(false) => "unencrypted ",
+                None => "",
+            };
+            return format!("{encryption}{overlay:<6} {name}({nickname})");
         }
         let error = self.error.as_deref().unwrap_or_default();
         let retry = match self.retry {
@@ -218,6 +261,20 @@ pub struct Counters {
     pub write_timeout: u64,
     /// Connections ended because nothing was received for too long.
     pub read_timeout: u64,
+    /// Connections refused, or refused to us, because the passwords differ.
+    pub password_refused: u64,
+    /// Connections refused because one side has a password and the other has none.
+    pub password_missing: u64,
+    /// Connections that ended during the introduction for any other reason.
+    pub introduction_failed: u64,
+    /// Connections ended because a message did not open: changed, repeated, out of order.
+    pub message_not_opened: u64,
+    /// Connections ended because a message was over the limit for its moment.
+    pub message_oversized: u64,
+    /// Connections ended because a message could not be decoded.
+    pub message_malformed: u64,
+    /// Messages not sent or passed on because they crash a Weave Net router.
+    pub hazard_withheld: u64,
     /// Times routes were computed from the graph.
     pub route_calculations: u64,
 }
@@ -232,6 +289,7 @@ mod tests {
             outbound: true,
             state,
             remote: None,
+            encrypted: None,
             overlay: None,
             attributes: None,
             error: error.map(str::to_owned),
@@ -257,11 +315,12 @@ mod tests {
 
     #[test]
     fn info_of_a_live_connection_names_overlay_and_peer() {
-        let report = ConnectionReport {
+        let mut report = ConnectionReport {
             address: "10.0.0.2:6783".into(),
             outbound: true,
             state: ConnectionState::Established,
             remote: Some((PeerName::from_bytes([10, 0, 0, 0, 0, 2]), "beta".into())),
+            encrypted: None,
             overlay: Some("fastdp".into()),
             attributes: None,
             error: None,
@@ -271,6 +330,16 @@ mod tests {
         assert_eq!(
             report.info(|_| String::new()),
             "fastdp 0a:00:00:00:00:02(beta)"
+        );
+        report.encrypted = Some(false);
+        assert_eq!(
+            report.info(|_| String::new()),
+            "unencrypted fastdp 0a:00:00:00:00:02(beta)"
+        );
+        (report.encrypted, report.overlay) = (Some(true), None);
+        assert_eq!(
+            report.info(|_| String::new()),
+            "encrypted   none   0a:00:00:00:00:02(beta)"
         );
     }
 }

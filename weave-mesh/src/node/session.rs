@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 
 use super::{ConnectionId, DialId, Remote};
-use crate::connection::{Handshake, Introduced};
+use crate::connection::{Handshake, Incoming, Introduced, Outgoing};
+use crate::crypto::{Password, SessionKey};
 use crate::gossip::outbox::Outbox;
 use crate::overlay::Common;
 use crate::peer::{PeerName, Uid};
-use crate::wire::frame::FrameReader;
 
 /// A TCP connection.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) remote: SocketAddr,
     /// The attempt it came from; `None` if it was accepted.
     pub(super) dial: Option<DialId>,
+    /// Whether the remote's address is in a network that we trust.
+    pub(super) is_trusted: bool,
     pub(super) phase: Phase,
     /// Bytes of the introduction that are not yet handed out.
     pub(super) greeting: BytesMut,
@@ -44,7 +46,13 @@ pub(super) struct Session {
     pub(super) uid: Uid,
     pub(super) connection_uid: u64,
     pub(super) common: Common,
-    pub(super) frames: FrameReader,
+    pub(super) incoming: Incoming,
+    pub(super) outgoing: Outgoing,
+    /// The password of the connection, if it has one.
+    pub(super) password: Option<Password>,
+    /// The key that data has to be sealed with: there is a password, and not both sides trust the
+    /// network between them.
+    pub(super) data_key: Option<SessionKey>,
     pub(super) is_established: bool,
     /// Whether the remote takes digests and deltas.
     pub(super) is_sync: bool,
@@ -53,14 +61,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(introduced: Introduced, common: Common) -> Self {
+    pub(super) fn new(introduced: Introduced, common: Common, is_trusted: bool) -> Self {
+        let is_trusted = is_trusted && introduced.features.trusted;
+        let (key, password) = introduced.sealed.unzip();
         Self {
             name: introduced.features.name,
             nickname: introduced.features.nickname,
             uid: introduced.features.uid,
             connection_uid: introduced.connection_uid,
             common,
-            frames: introduced.frames,
+            incoming: introduced.incoming,
+            outgoing: introduced.outgoing,
+            password,
+            data_key: key.filter(|_| !is_trusted),
             is_established: false,
             is_sync: introduced.features.sync > 0,
             overlay: None,

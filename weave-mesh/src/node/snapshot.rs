@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::session::{Link, Session};
 use super::{
-    ConnectionId, ConnectionReport, ConnectionState, Counters, LinkReport, Node, PeerReport,
-    Report, VERSIONS,
+    ConnectionId, ConnectionReport, ConnectionState, Counters, LinkReport, Node, PasswordReport,
+    PeerReport, Report,
 };
 use crate::connector::TargetReport;
 use crate::peer::{PeerName, PeerRecord};
@@ -48,9 +48,9 @@ impl Node {
         );
         unicast_routes.sort_unstable();
         Report {
-            protocol_min_version: VERSIONS.min,
-            protocol_max_version: VERSIONS.max,
-            encryption: false,
+            protocol_min_version: self.versions().min,
+            protocol_max_version: self.versions().max,
+            encryption: !self.config.keyring.is_empty(),
             discovery: self.config.discovery,
             name: us,
             nickname,
@@ -61,7 +61,14 @@ impl Node {
             connections: self.connections(now),
             termination_count: self.termination_count,
             targets: self.connector.direct_peers().map(str::to_owned).collect(),
-            trusted_subnets: Vec::new(),
+            trusted_subnets: self
+                .config
+                .trusted_subnets
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            passwords: self.passwords(),
+            refusals: self.refusals(now),
             surrogate_channels: self.surrogates.names().map(str::to_owned).collect(),
             counters: self.counters,
         }
@@ -103,21 +110,49 @@ impl Node {
     }
 }
 
+impl Node {
+    fn passwords(&self) -> Option<PasswordReport> {
+        let accepted = self.config.keyring.passwords();
+        let current = self.config.keyring.current()?;
+        let mut report = PasswordReport {
+            accepted: accepted.len(),
+            ..PasswordReport::default()
+        };
+        let links = self.registered.values().filter_map(|id| self.links.get(id));
+        let used = links.filter_map(|link| link.session()?.password.as_ref());
+        for password in used {
+            let count = match password {
+                password if password == current => &mut report.with_current,
+                password if accepted.contains(password) => &mut report.with_other,
+                _ => &mut report.with_dropped,
+            };
+            *count += 1;
+        }
+        Some(report)
+    }
+}
+
 fn connection(link: &Link, session: &Session) -> ConnectionReport {
     let state = match session.is_established {
         true => ConnectionState::Established,
         false => ConnectionState::Pending,
     };
-    let attributes = session.overlay.as_ref().map(|(name, attributes)| {
+    let is_encrypted = session.data_key.is_some();
+    let mut attributes = session.overlay.as_ref().map(|(name, attributes)| {
         let mut attributes = attributes.clone();
         attributes.insert("name".to_owned(), name.clone());
         attributes
     });
+    if is_encrypted {
+        let attributes = attributes.get_or_insert_default();
+        attributes.insert("encrypted".to_owned(), true.to_string());
+    }
     ConnectionReport {
         address: link.remote.to_string(),
         outbound: link.is_outbound(),
         state,
         remote: Some((session.name, session.nickname.clone())),
+        encrypted: session.password.as_ref().map(|_| is_encrypted),
         overlay: session.overlay.as_ref().map(|(name, _)| name.clone()),
         attributes,
         error: None,
@@ -131,6 +166,7 @@ fn target(target: TargetReport) -> ConnectionReport {
         outbound: true,
         state: target.state,
         remote: None,
+        encrypted: None,
         overlay: None,
         attributes: None,
         error: target.error,

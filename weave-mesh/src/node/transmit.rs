@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 use super::{ConnectionId, Node, Reason, RouteTable, TOPOLOGY, Timer, Transmit, WRITE_TIMEOUT};
 use crate::gossip::outbox::{Next, Slot, SlotKey};
 use crate::peer::PeerName;
-use crate::wire::frame;
 use crate::wire::message::Message;
 use crate::wire::update::{self, EncodedRecord};
 
@@ -82,30 +81,36 @@ impl Node {
             }
             match link.outbox.pop() {
                 None => break,
-                Some(Next::Message(message)) => self.put_frame(&mut chunk, &message),
-                Some(Next::Slot(key, slot)) => self.put_slot(&mut chunk, &key, &slot),
+                Some(Next::Message(message)) => self.put_frame(id, &mut chunk, &message),
+                Some(Next::Slot(key, slot)) => self.put_slot(id, &mut chunk, &key, &slot),
             }
         }
         chunk.freeze()
     }
 
-    fn put_slot(&mut self, chunk: &mut BytesMut, key: &SlotKey, slot: &Slot) {
+    fn put_slot(&mut self, id: ConnectionId, chunk: &mut BytesMut, key: &SlotKey, slot: &Slot) {
         if &*key.channel == TOPOLOGY {
             for payload in self.updates(slot) {
-                self.put_payload(chunk, key, &payload);
+                self.put_payload(id, chunk, key, &payload);
             }
         } else if slot.state
             && let Some(channel) = self.channels.get_mut(&key.channel)
             && let Some(state) = channel.state()
         {
-            self.put_payload(chunk, key, &state);
+            self.put_payload(id, chunk, key, &state);
         }
         for payload in &slot.payloads {
-            self.put_payload(chunk, key, payload);
+            self.put_payload(id, chunk, key, payload);
         }
     }
 
-    fn put_payload(&mut self, chunk: &mut BytesMut, key: &SlotKey, payload: &[u8]) {
+    fn put_payload(
+        &mut self,
+        id: ConnectionId,
+        chunk: &mut BytesMut,
+        key: &SlotKey,
+        payload: &[u8],
+    ) {
         let channel = &*key.channel;
         let message = match key.source {
             Some(source) => Message::Broadcast {
@@ -120,13 +125,14 @@ impl Node {
             },
         };
         let message = message.emit();
-        self.put_frame(chunk, &message);
+        self.put_frame(id, chunk, &message);
     }
 
-    fn put_frame(&mut self, chunk: &mut BytesMut, message: &[u8]) {
-        match frame::encode(message) {
-            Ok(frame) => chunk.extend_from_slice(&frame),
-            Err(_) => self.counters.message_too_large += 1,
+    fn put_frame(&mut self, id: ConnectionId, chunk: &mut BytesMut, message: &[u8]) {
+        let session = self.links.get_mut(&id).and_then(|link| link.session_mut());
+        let written = session.map(|session| session.outgoing.put(message, chunk));
+        if let Some(Err(_)) = written {
+            self.counters.message_too_large += 1;
         }
     }
 

@@ -1,16 +1,33 @@
-//! Frames of protocol version 2: a length, then that many bytes.
+//! Frames: where one message ends and the next begins.
 //!
 //! ```text
 //!  0        4
 //! +--------+----------------+
-//! | length | message        |   length: u32, big-endian, bytes after itself
+//! | length | message        |   version 2: length is u32, big-endian, bytes after itself
 //! +--------+----------------+
+//! +--------+----+----+---+---------+
+//! | length | 0a | 00 | n | message |   version 1: a gob value of type bytes; length and n are
+//! +--------+----+----+---+---------+   gob integers
 //! ```
+//!
+//! On version 1 all frames of a direction are one gob stream, which the feature map begins.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The largest message, in bytes after the length (mesh protocol, "version 2 framing").
+use crate::gob::{self, Cursor};
+
+/// The largest message, in bytes after the length (mesh protocol, "version 2 framing"). Weave Net
+/// has no such bound on version 1; here it is the same.
 pub const MAX_MESSAGE: usize = 10 * 1024 * 1024;
+
+/// How messages are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Protocol version 2.
+    Length,
+    /// Protocol version 1.
+    Gob,
+}
 
 /// Puts frames together from whatever pieces the stream delivers.
 ///
@@ -19,15 +36,23 @@ pub const MAX_MESSAGE: usize = 10 * 1024 * 1024;
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: BytesMut,
+    framing: Framing,
     limit: usize,
 }
 
 impl FrameReader {
-    /// A reader that accepts messages up to [`MAX_MESSAGE`].
+    /// A reader of version 2 that accepts messages up to [`MAX_MESSAGE`].
     #[must_use]
     pub fn new() -> Self {
+        Self::with_framing(Framing::Length)
+    }
+
+    /// A reader that accepts messages up to [`MAX_MESSAGE`].
+    #[must_use]
+    pub fn with_framing(framing: Framing) -> Self {
         Self {
             buffer: BytesMut::new(),
+            framing,
             limit: MAX_MESSAGE,
         }
     }
@@ -45,31 +70,58 @@ impl FrameReader {
     /// The next complete message, `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`FrameError::IncomingTooLong`] as soon as the length is known; the stream cannot go on.
+    /// [`FrameError::IncomingTooLong`] as soon as the length is known, [`FrameError::Gob`] if a
+    /// stream of version 1 holds anything but byte strings; the stream cannot go on.
     pub fn pop(&mut self) -> Result<Option<Bytes>, FrameError> {
-        let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else {
+        let Some(prefix) = self.whole()? else {
             return Ok(None);
         };
-        let length = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
-        if length > self.limit {
-            let limit = if length > MAX_MESSAGE {
-                MAX_MESSAGE
-            } else {
-                self.limit
-            };
-            return Err(FrameError::IncomingTooLong { length, limit });
+        self.buffer.advance(prefix.size);
+        let frame = self.buffer.split_to(prefix.length).freeze();
+        match self.framing {
+            Framing::Length => Ok(Some(frame)),
+            Framing::Gob => Ok(Some(frame.slice_ref(byte_string(&frame)?))),
         }
-        if self.buffer.len() - PREFIX < length {
+    }
+
+    /// The next complete message of the gob stream that a feature map of version 1 is made of: a
+    /// definition or a value, its length in front; `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// As for [`FrameReader::pop`].
+    pub fn pop_gob(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let Some(prefix) = self.whole()? else {
             return Ok(None);
-        }
-        self.buffer.advance(PREFIX);
-        Ok(Some(self.buffer.split_to(length).freeze()))
+        };
+        let whole = prefix.size + prefix.length;
+        Ok(Some(self.buffer.split_to(whole).freeze()))
     }
 
     /// Whether the stream may end here: no frame has been begun.
     #[must_use]
     pub fn is_between_frames(&self) -> bool {
         self.buffer.is_empty()
+    }
+
+    /// Where the next frame is, if all of it has arrived.
+    fn whole(&self) -> Result<Option<Prefix>, FrameError> {
+        let (prefix, overhead) = match self.framing {
+            Framing::Length => (length_prefix(&self.buffer), 0),
+            Framing::Gob => (gob_prefix(&self.buffer)?, GOB_OVERHEAD),
+        };
+        let Some(Prefix { size, length }) = prefix else {
+            return Ok(None);
+        };
+        if length > self.limit + overhead {
+            let limit = if length > MAX_MESSAGE + overhead {
+                MAX_MESSAGE
+            } else {
+                self.limit
+            };
+            return Err(FrameError::IncomingTooLong { length, limit });
+        }
+        let is_whole = self.buffer.len() - size >= length;
+        Ok(prefix.filter(|_| is_whole))
     }
 }
 
@@ -79,26 +131,47 @@ impl Default for FrameReader {
     }
 }
 
-/// The frame that carries `message`.
+/// The frame of version 2 that carries `message`.
 ///
 /// # Errors
 /// [`FrameError::OutgoingTooLong`] over [`MAX_MESSAGE`].
 pub fn encode(message: &[u8]) -> Result<Bytes, FrameError> {
-    let length = u32::try_from(message.len())
-        .ok()
-        .filter(|_| message.len() <= MAX_MESSAGE)
-        .ok_or(FrameError::OutgoingTooLong {
-            length: message.len(),
-            limit: MAX_MESSAGE,
-        })?;
-    let mut frame = Vec::with_capacity(PREFIX + message.len());
-    frame.extend_from_slice(&length.to_be_bytes());
+    let mut frame = BytesMut::with_capacity(PREFIX + message.len());
+    put_prefix(&mut frame, Framing::Length, message.len())?;
     frame.extend_from_slice(message);
-    Ok(frame.into())
+    Ok(frame.freeze())
 }
 
-/// A message over the limit, in the words of Weave Net.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Appends what goes in front of a message of `length` bytes.
+///
+/// # Errors
+/// [`FrameError::OutgoingTooLong`] over [`MAX_MESSAGE`]; nothing is appended then.
+pub(crate) fn put_prefix(
+    out: &mut BytesMut,
+    framing: Framing,
+    length: usize,
+) -> Result<(), FrameError> {
+    let limit = MAX_MESSAGE;
+    let short = u32::try_from(length)
+        .ok()
+        .filter(|_| length <= limit)
+        .ok_or(FrameError::OutgoingTooLong { length, limit })?;
+    match framing {
+        Framing::Length => out.extend_from_slice(&short.to_be_bytes()),
+        Framing::Gob => {
+            let mut head = GOB_HEAD.to_vec();
+            gob::put_uint(&mut head, u64::from(short));
+            let mut prefix = Vec::with_capacity(PREFIX + head.len());
+            gob::put_uint(&mut prefix, u64::from(short) + head.len() as u64);
+            out.extend_from_slice(&prefix);
+            out.extend_from_slice(&head);
+        }
+    }
+    Ok(())
+}
+
+/// A message that cannot be framed, in the words of Weave Net.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
     /// The remote announces a message that is too long; the connection has to end.
@@ -109,6 +182,9 @@ pub enum FrameError {
         /// Largest length accepted.
         limit: usize,
     },
+    /// A stream of version 1 holds something other than byte strings; the connection has to end.
+    #[error(transparent)]
+    Gob(#[from] gob::Error),
     /// A message of ours is too long to be sent; nothing was written.
     #[error("outgoing message exceeds maximum size: {length} > {limit}")]
     OutgoingTooLong {
@@ -119,7 +195,56 @@ pub enum FrameError {
     },
 }
 
+/// A length and the bytes it takes.
+#[derive(Clone, Copy)]
+struct Prefix {
+    size: usize,
+    length: usize,
+}
+
+fn length_prefix(buffer: &[u8]) -> Option<Prefix> {
+    let length = u32::from_be_bytes(*buffer.first_chunk::<PREFIX>()?);
+    Some(Prefix {
+        size: PREFIX,
+        length: usize::try_from(length).unwrap_or(usize::MAX),
+    })
+}
+
+/// `None` if the integer is not complete.
+fn gob_prefix(buffer: &[u8]) -> Result<Option<Prefix>, FrameError> {
+    let Some(&first) = buffer.first() else {
+        return Ok(None);
+    };
+    let width = match first {
+        0..0x80 => 0,
+        wide => usize::from(wide.wrapping_neg()),
+    };
+    if width <= 8 && buffer.len() <= width {
+        return Ok(None);
+    }
+    let length = Cursor::new(buffer).uint()?;
+    Ok(Some(Prefix {
+        size: 1 + width,
+        length: usize::try_from(length).unwrap_or(usize::MAX),
+    }))
+}
+
+/// The content of a gob value of type bytes.
+fn byte_string(value: &[u8]) -> Result<&[u8], gob::Error> {
+    let Some(rest) = value.strip_prefix(&GOB_HEAD) else {
+        return Err(gob::Error::WrongKind {
+            wanted: "bytes",
+            found: "another kind",
+        });
+    };
+    Cursor::new(rest).bytes()
+}
+
 const PREFIX: usize = 4;
+/// Type id of bytes as a gob integer, and the mark of a value that is no struct.
+const GOB_HEAD: [u8; 2] = [0x0a, 0x00];
+/// The most bytes of a gob value besides its content: the head and a length of up to nine bytes.
+const GOB_OVERHEAD: usize = 11;
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +292,52 @@ mod tests {
             encode(&vec![0; MAX_MESSAGE + 1]).unwrap_err().to_string(),
             "outgoing message exceeds maximum size: 10485761 > 10485760"
         );
+    }
+
+    #[test]
+    fn frames_of_version_1_are_byte_strings_of_one_gob_stream() {
+        let mut stream = BytesMut::new();
+        let long = vec![7; 300];
+        for message in [&b"one"[..], b"", &long] {
+            put_prefix(&mut stream, Framing::Gob, message.len()).unwrap();
+            stream.extend_from_slice(message);
+        }
+        assert_eq!(stream[..7], *b"\x06\x0a\x00\x03one");
+
+        for cut in 0..=stream.len() {
+            let mut reader = FrameReader::with_framing(Framing::Gob);
+            let mut messages = Vec::new();
+            for piece in [&stream[..cut], &stream[cut..]] {
+                reader.push(piece);
+                while let Some(message) = reader.pop().unwrap() {
+                    messages.push(message);
+                }
+            }
+            assert_eq!(messages, [&b"one"[..], b"", &long], "cut at {cut}");
+            assert!(reader.is_between_frames());
+        }
+    }
+
+    #[test]
+    fn version_1_has_the_same_bounds_and_nothing_but_byte_strings() {
+        for (bytes, text) in [
+            (
+                &[0xfd, 0xa0, 0x01, 0x00][..],
+                "incoming message exceeds maximum size: 10486016 > 10485760",
+            ),
+            (&[0xf7][..], "gob: encoded unsigned integer out of range"),
+            (
+                &[4, 0x0c, 0, 1, b'x'][..],
+                "gob: wrong type: another kind where bytes is needed",
+            ),
+        ] {
+            let mut reader = FrameReader::with_framing(Framing::Gob);
+            reader.push(bytes);
+            assert_eq!(reader.pop().unwrap_err().to_string(), text);
+        }
+        let mut reader = FrameReader::with_framing(Framing::Gob);
+        reader.push(&[0xf8, 1, 2]);
+        assert_eq!(reader.pop(), Ok(None), "the length is not complete");
     }
 
     #[test]

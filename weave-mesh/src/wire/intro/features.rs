@@ -3,11 +3,11 @@
 //! A gob stream of one map from text to text. Unknown keys are ignored, so a new key is a safe
 //! way to announce a capability (mesh protocol, "feature map").
 
-use crate::gob::{self, Decoder, Encoder, Type, Value};
+use crate::gob::{self, Decoder, Encoder, Limits, Type, Value};
 use crate::peer::{MAX_NICKNAME, NameError, PeerName, PeerRecord, ShortId, Uid};
 
 /// The largest feature map accepted, in bytes. Weave Net sends about 200.
-pub const MAX_FEATURES: usize = 64 * 1024;
+pub const MAX_FEATURES: usize = 16 * 1024;
 
 /// What a peer says about itself and the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +35,8 @@ impl Features {
     /// The feature map as the message of its own that version 2 sends.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut entries = vec![
-            (key::FLAVOUR, FLAVOUR.to_owned()),
-            (key::NAME, self.name.to_string()),
-            (key::NICKNAME, self.nickname.clone()),
-            (key::UID, self.uid.to_string()),
-            (key::CONN_ID, self.conn_id.to_string()),
-            (key::TRUSTED, self.trusted.to_string()),
-        ];
+        let mut entries = self.required();
+        entries.push((key::TRUSTED, self.trusted.to_string()));
         if let Some(short_id) = self.short_id {
             entries.push((key::SHORT_ID, short_id.to_string()));
         }
@@ -52,17 +46,18 @@ impl Features {
         if self.sync > 0 {
             entries.push((key::SYNC, self.sync.to_string()));
         }
-        let entries = entries
-            .into_iter()
-            .map(|(key, value)| (key.into(), Value::String(value)));
-        let mut encoder = Encoder::new();
-        encoder
-            .value(
-                &Type::map("", Type::String, Type::String),
-                &Value::Map(entries.collect()),
-            )
-            .expect("invariant: the value is a map from text to text");
-        encoder.finish()
+        encode(entries)
+    }
+
+    /// The feature map of version 1, which begins the stream of its direction: five keys, and the
+    /// public key if there is a password.
+    #[must_use]
+    pub fn encode_legacy(&self, public_key: Option<&[u8; 32]>) -> Vec<u8> {
+        let mut entries = self.required();
+        if let Some(public_key) = public_key {
+            entries.push((key::PUBLIC_KEY, hex(public_key)));
+        }
+        encode(entries)
     }
 
     /// Reads the feature map of a remote.
@@ -70,11 +65,21 @@ impl Features {
     /// # Errors
     /// A [`FeaturesError`], all faults of the remote; the connection has to end.
     pub fn decode(message: &[u8]) -> Result<Self, FeaturesError> {
-        if message.len() > MAX_FEATURES {
-            return Err(FeaturesError::TooLong(message.len()));
-        }
-        let map = Decoder::new(message).next()?.ok_or(gob::Error::Eof)?;
-        Self::from_map(map.as_map()?)
+        Self::from_entries(&decode(message)?)
+    }
+
+    /// Reads the feature map of a remote of version 1, and its public key if it has a password.
+    /// Keys that version 1 does not have are as good as absent.
+    ///
+    /// # Errors
+    /// As for [`Features::decode`].
+    pub fn decode_legacy(stream: &[u8]) -> Result<(Self, Option<[u8; 32]>), FeaturesError> {
+        let mut entries = decode(stream)?;
+        let public_key = find(&entries, key::PUBLIC_KEY)
+            .map(|text| unhex(text).ok_or_else(|| malformed(key::PUBLIC_KEY, text)))
+            .transpose()?;
+        entries.retain(|(key, _)| key::REQUIRED.contains(&key.as_str()));
+        Ok((Self::from_entries(&entries)?, public_key))
     }
 
     /// The id of the connection, the same on both sides.
@@ -92,18 +97,19 @@ impl Features {
         }
     }
 
-    fn from_map(map: &[(Value, Value)]) -> Result<Self, FeaturesError> {
-        let mut entries = Vec::with_capacity(map.len());
-        for (key, value) in map {
-            entries.push((key.as_str()?, value.as_str()?));
-        }
-        let optional = |wanted| {
-            entries
-                .iter()
-                .rev()
-                .find(|(key, _)| *key == wanted)
-                .map(|(_, value)| *value)
-        };
+    /// What both versions send.
+    fn required(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (key::FLAVOUR, FLAVOUR.to_owned()),
+            (key::NAME, self.name.to_string()),
+            (key::NICKNAME, self.nickname.clone()),
+            (key::UID, self.uid.to_string()),
+            (key::CONN_ID, self.conn_id.to_string()),
+        ]
+    }
+
+    fn from_entries(entries: &[(String, String)]) -> Result<Self, FeaturesError> {
+        let optional = |wanted| find(entries, wanted);
         for wanted in key::REQUIRED {
             optional(wanted).ok_or(FeaturesError::Missing(wanted))?;
         }
@@ -185,6 +191,14 @@ pub enum FeaturesError {
 
 const FLAVOUR: &str = "mac";
 
+/// What a feature map may ask of its decoder: one type, and some keys more than there are.
+const LIMITS: Limits = Limits {
+    depth: 4,
+    types: 8,
+    fields: 32,
+    values: 512,
+};
+
 mod key {
     pub(super) const FLAVOUR: &str = "PeerNameFlavour";
     pub(super) const NAME: &str = "Name";
@@ -194,10 +208,58 @@ mod key {
     pub(super) const SHORT_ID: &str = "ShortID";
     pub(super) const TRUSTED: &str = "Trusted";
     pub(super) const OVERLAYS: &str = "Overlays";
+    pub(super) const PUBLIC_KEY: &str = "PublicKey";
     /// Not a key of Weave Net, which ignores it.
     pub(super) const SYNC: &str = "Sync";
     /// In the order in which their absence is reported.
     pub(super) const REQUIRED: [&str; 5] = [FLAVOUR, NAME, NICKNAME, UID, CONN_ID];
+}
+
+fn encode(entries: Vec<(&str, String)>) -> Vec<u8> {
+    let entries = entries
+        .into_iter()
+        .map(|(key, value)| (key.into(), Value::String(value)));
+    let mut encoder = Encoder::new();
+    encoder
+        .value(
+            &Type::map("", Type::String, Type::String),
+            &Value::Map(entries.collect()),
+        )
+        .expect("invariant: the value is a map from text to text");
+    encoder.finish()
+}
+
+fn decode(stream: &[u8]) -> Result<Vec<(String, String)>, FeaturesError> {
+    if stream.len() > MAX_FEATURES {
+        return Err(FeaturesError::TooLong(stream.len()));
+    }
+    let map = Decoder::with_limits(stream, LIMITS)
+        .next()?
+        .ok_or(gob::Error::Eof)?;
+    let mut entries = Vec::new();
+    for (key, value) in map.as_map()? {
+        entries.push((key.as_str()?.to_owned(), value.as_str()?.to_owned()));
+    }
+    Ok(entries)
+}
+
+/// The value of a key; of a repeated one the last.
+fn find<'a>(entries: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
+    let mut found = entries.iter().rev().filter(|(key, _)| key == wanted);
+    found.next().map(|(_, value)| value.as_str())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let is_hex = text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    for (i, byte) in bytes.iter_mut().enumerate().filter(|_| is_hex) {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    is_hex.then_some(bytes)
 }
 
 /// Decimal digits only: no sign, no spaces.
@@ -224,147 +286,4 @@ fn malformed(field: &'static str, text: &str) -> FeaturesError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COMPLETE: [(&str, &str); 8] = [
-        ("PeerNameFlavour", "mac"),
-        ("Name", "0a:00:00:00:00:01"),
-        ("NickName", ""),
-        ("UID", "18446744073709551615"),
-        ("ConnID", "5"),
-        ("ShortID", "4095"),
-        ("Trusted", "T"),
-        ("Overlays", "fastdp sleeve"),
-    ];
-
-    fn decode<'a>(
-        entries: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Features, FeaturesError> {
-        let entries = entries
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()));
-        let mut encoder = Encoder::new();
-        let map = Value::Map(entries.collect());
-        encoder
-            .value(&Type::map("", Type::String, Type::String), &map)
-            .unwrap();
-        Features::decode(&encoder.finish())
-    }
-
-    fn with(key: &str, value: &str) -> Result<Features, String> {
-        let entries = COMPLETE.map(|(known, old)| (known, if known == key { value } else { old }));
-        decode(entries).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_complete_map_is_read_and_unknown_keys_are_ignored() {
-        let features = decode(COMPLETE.into_iter().chain([("Digest", "1")])).unwrap();
-
-        assert_eq!(features.name.to_string(), "0a:00:00:00:00:01");
-        assert_eq!(
-            (features.nickname.as_str(), features.uid),
-            ("", Uid(u64::MAX))
-        );
-        assert_eq!(features.short_id, ShortId::try_from(4095).ok());
-        assert!(features.trusted);
-        assert_eq!(
-            features.overlays,
-            Some(vec!["fastdp".to_owned(), "sleeve".to_owned()])
-        );
-    }
-
-    #[test]
-    fn optional_keys_may_be_absent() {
-        let features = decode(COMPLETE.into_iter().take(5)).unwrap();
-
-        assert_eq!(
-            (features.short_id, features.trusted, features.overlays),
-            (None, false, None)
-        );
-    }
-
-    #[test]
-    fn missing_keys_are_reported_in_the_order_of_weave_net() {
-        for (missing, (key, _)) in COMPLETE.into_iter().enumerate().take(5) {
-            let entries = COMPLETE.into_iter().skip(missing + 1);
-            let kept = COMPLETE.into_iter().take(missing);
-
-            let error = decode(kept.chain(entries)).unwrap_err();
-            assert_eq!(error.to_string(), format!("field {key} is missing"));
-            let error = decode(COMPLETE.into_iter().take(missing)).unwrap_err();
-            assert_eq!(error.to_string(), format!("field {key} is missing"));
-        }
-    }
-
-    #[test]
-    fn malformed_values_are_named() {
-        assert_eq!(
-            with("PeerNameFlavour", "hash").unwrap_err(),
-            "Peer name flavour mismatch (ours: 'mac', theirs: 'hash')"
-        );
-        assert_eq!(
-            with("Name", "me").unwrap_err(),
-            "invalid peer name format: \"me\""
-        );
-        assert_eq!(
-            with("Name", "00:00:00:00:00:00").unwrap_err(),
-            "peer name 00:00:00:00:00:00 is reserved"
-        );
-        for (key, value) in [
-            ("UID", "+1"),
-            ("UID", ""),
-            ("UID", "18446744073709551616"),
-            ("ConnID", "0x5"),
-            ("ShortID", "4096"),
-            ("Trusted", "yes"),
-        ] {
-            let error = format!("field {key} has the malformed value \"{value}\"");
-            assert_eq!(with(key, value).unwrap_err(), error);
-        }
-    }
-
-    #[test]
-    fn sizes_are_bounded() {
-        let long = "n".repeat(MAX_NICKNAME + 1);
-        assert_eq!(
-            with("NickName", &long).unwrap_err(),
-            "nickname of 1025 bytes is too long"
-        );
-        let longer = "n".repeat(MAX_FEATURES);
-        assert!(matches!(
-            decode([("Padding", &*longer)]),
-            Err(FeaturesError::TooLong(_))
-        ));
-    }
-
-    /// Weave Net closes a connection without a common overlay; an empty list has none.
-    #[test]
-    fn an_empty_list_of_overlays_is_not_an_absent_one() {
-        assert_eq!(with("Overlays", "").unwrap().overlays, Some(Vec::new()));
-    }
-
-    #[test]
-    fn the_sync_version_is_optional_and_never_refused() {
-        let sync = |text| {
-            let entries = COMPLETE.into_iter().chain([("Sync", text)]);
-            decode(entries).unwrap().sync
-        };
-
-        assert_eq!(decode(COMPLETE).unwrap().sync, 0);
-        assert_eq!([sync("1"), sync("7"), sync("300"), sync("x")], [1, 7, 0, 0]);
-        let ours = Features {
-            sync: 1,
-            ..decode(COMPLETE).unwrap()
-        };
-        assert_eq!(Features::decode(&ours.encode()), Ok(ours));
-    }
-
-    #[test]
-    fn the_connection_id_is_the_same_on_both_sides() {
-        let (one, other) = (with("ConnID", "12").unwrap(), with("ConnID", "10").unwrap());
-
-        assert_eq!(one.connection_uid(&other), 6);
-        assert_eq!(other.connection_uid(&one), 6);
-    }
-}
+mod tests;
