@@ -6,6 +6,7 @@ use crate::actor::keeper::SaveError;
 use crate::store;
 
 use super::host::HostError;
+use super::passwords::PasswordError;
 
 /// Why a daemon does not start, or ends by itself. Nothing that worked before is undone.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum StartError {
     /// The allocator refuses its configuration or its saved state.
     #[error(transparent)]
     Ipam(#[from] weave_ipam::Error),
+    /// The passwords cannot be used.
+    #[error(transparent)]
+    Passwords(#[from] PasswordError),
     /// The mesh cannot start.
     #[error("mesh: {0}")]
     Mesh(String),

@@ -12,6 +12,7 @@ mod error;
 #[cfg(feature = "bpf")]
 mod fast;
 pub mod host;
+mod passwords;
 pub mod peername;
 pub mod peers;
 mod prepare;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 pub use error::StartError;
+pub use passwords::PasswordError;
 pub use start::{Daemon, Plumbing};
 
 use crate::args::daemon::Settings;
@@ -69,7 +71,12 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
-    let mut daemon = Daemon::start(settings, Plumbing::Kernel).await?;
+    let mut daemon = tokio::select! {
+        started = Daemon::start(settings, Plumbing::Kernel) => started?,
+        // What was begun stays, as when a running daemon ends.
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tracing::{info, warn};
 use weave_ipam::{AddressRange, Allocator, InitMode};
@@ -12,7 +13,7 @@ use super::host::Host;
 use super::peername::{Clues, Identity, Origin};
 use crate::actor::keeper::Keeper;
 use crate::args::daemon::{IpamSettings, Settings};
-use crate::store::{State, Store};
+use crate::store::{self, State, StateFile, Store};
 
 /// The peer name this host would start with.
 ///
@@ -32,7 +33,6 @@ pub(super) struct Prepared {
     pub(super) nickname: String,
     /// What is to be in the state file.
     pub(super) state: State,
-    store: Store,
 }
 
 /// An allocator and where it speaks.
@@ -46,13 +46,17 @@ pub(super) struct Allocating {
 }
 
 impl Prepared {
-    pub(super) async fn new(settings: &Settings, host: &Host) -> Result<Self, StartError> {
-        let store = Store::new(&settings.db_prefix);
-        let stored = store.load()?;
+    /// Finds out who we are. `file` is the open state file.
+    pub(super) async fn new(
+        settings: &Settings,
+        host: &Host,
+        file: &StateFile,
+    ) -> Result<Self, StartError> {
+        let stored = file.stored().cloned();
         let (name, origin) = find_name(settings, host, stored.as_ref()).await?;
         let range = settings.ipam.as_ref().map(|ipam| ipam.range);
         if let Some(state) = &stored {
-            state.check(store.path(), &name.to_string(), range)?;
+            state.check(file.path(), &name.to_string(), range)?;
         }
         if let Some(range) = range {
             host.check_range(range).await?;
@@ -84,15 +88,13 @@ impl Prepared {
             name,
             nickname,
             state,
-            store,
         })
     }
 
     /// Writes the state once, so that a disk that cannot be written stops the start, and a random
     /// name is kept.
-    pub(super) async fn save_first(&self) -> Result<Keeper, StartError> {
-        let keeper =
-            Keeper::start(self.store.clone(), self.state.clone()).map_err(StartError::System)?;
+    pub(super) async fn save_first(&self, file: StateFile) -> Result<Keeper, StartError> {
+        let keeper = Keeper::start(file, self.state.clone()).map_err(StartError::System)?;
         keeper.save_peers(self.state.peers.clone()).await?;
         Ok(keeper)
     }
@@ -130,6 +132,26 @@ impl Prepared {
     }
 }
 
+/// Opens the state file. While another daemon has it, this waits and says so: on a host that goes
+/// over from Weave Net the old daemon may end after this one is started.
+pub(super) async fn open_state(settings: &Settings) -> Result<StateFile, StartError> {
+    let store = Store::new(&settings.db_prefix);
+    let mut round = 0_u32;
+    loop {
+        match store.open() {
+            Err(store::Error::Locked(path)) => {
+                if round.is_multiple_of(SAY_EVERY) {
+                    let path = path.display();
+                    warn!("waiting for the daemon that uses {path} to end");
+                }
+                round = round.wrapping_add(1);
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
 async fn find_name(
     settings: &Settings,
     host: &Host,
@@ -162,3 +184,7 @@ fn random_number() -> Result<u64, StartError> {
 fn fill_random(bytes: &mut [u8]) -> Result<(), StartError> {
     getrandom::fill(bytes).map_err(|error| StartError::System(io::Error::other(error)))
 }
+
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// Pauses between two lines in the log.
+const SAY_EVERY: u32 = 100;

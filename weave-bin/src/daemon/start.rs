@@ -5,6 +5,7 @@ use std::future::Future;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use weave_mesh::crypto::Keyring;
 use weave_mesh::gossip::Channel;
 use weave_mesh::peer::PeerName;
 use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
@@ -12,8 +13,9 @@ use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
 use super::datapath::Datapath;
 use super::error::StartError;
 use super::host::Host;
+use super::passwords;
 use super::peers;
-use super::prepare::{Allocating, Prepared};
+use super::prepare::{self, Allocating, Prepared};
 use crate::actor::ipam::{self, Inbox, Ipam};
 use crate::actor::keeper::Keeper;
 use crate::actor::overlay::{self, Overlay};
@@ -54,11 +56,12 @@ impl Daemon {
             .for_each(|warning| warn!("{warning}"));
 
         let host = open_host(&settings, plumbing)?;
-        let prepared = Prepared::new(&settings, &host).await?;
+        let file = prepare::open_state(&settings).await?;
+        let prepared = Prepared::new(&settings, &host, &file).await?;
         let allocator = prepared.allocator(&settings)?;
         let control = bind(settings.http.as_ref()).await?;
         let status = bind(settings.status.as_ref()).await?;
-        let keeper = prepared.save_first().await?;
+        let keeper = prepared.save_first(file).await?;
 
         host.ensure_bridge(prepared.name, settings.mtu).await?;
         let datapath = Datapath::open(&settings, &host, prepared.name).await?;
@@ -69,7 +72,9 @@ impl Daemon {
             inbox
         });
 
-        let (mesh, events) = start_mesh(&settings, &prepared, &datapath, channels).await?;
+        let keyring = passwords::read(&settings.passwords)?;
+        let (mesh, events) =
+            start_mesh(&settings, &prepared, &datapath, keyring.clone(), channels).await?;
         info!("Our name is {}({})", prepared.name, prepared.nickname);
         let mut daemon = Self {
             name: prepared.name,
@@ -78,6 +83,9 @@ impl Daemon {
             stop: CancellationToken::new(),
             tasks: JoinSet::new(),
         };
+        let (source, stop) = (settings.passwords.clone(), daemon.stop.clone());
+        let follow = passwords::follow(source, keyring, daemon.mesh.clone(), stop);
+        daemon.spawn("password", follow);
         let ipam = match allocator.zip(inbox) {
             Some((allocating, inbox)) => {
                 let targets = peers::others(&prepared.state.peers).await;
@@ -233,9 +241,14 @@ async fn start_mesh(
     settings: &Settings,
     prepared: &Prepared,
     datapath: &Datapath,
+    keyring: Keyring,
     channels: Vec<(String, Box<dyn Channel>)>,
 ) -> Result<(Mesh, OverlayEvents), StartError> {
-    info!("Communication between peers is unencrypted.");
+    if keyring.is_empty() {
+        info!("Communication between peers is unencrypted.");
+    } else {
+        info!("Communication between peers via untrusted networks is encrypted.");
+    }
     let mut config = MeshConfig::default()
         .name(prepared.name)
         .nickname(&*prepared.nickname)
@@ -243,7 +256,11 @@ async fn start_mesh(
         .peers(prepared.state.peers.clone())
         .discovery(settings.discovery)
         .connection_limit(settings.connection_limit)
-        .overlays(datapath.overlays());
+        .overlays(datapath.overlays())
+        .plain_overlays([overlay::NAME])
+        .keyring(keyring)
+        .trusted_subnets(settings.trusted_subnets.iter().copied())
+        .min_version(settings.min_version);
     if let Some(short_id) = datapath.short_id() {
         config = config.short_id(short_id);
     }

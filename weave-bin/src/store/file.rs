@@ -1,199 +1,153 @@
-//! One file that is whole or refused: envelope, checksum, atomic replacement.
-//!
-//! ```text
-//!  0        7         8                       len-32        len
-//!  +--------+---------+-----------------------+--------------+
-//!  | magic  | version |        body           | SHA-256      |
-//!  +--------+---------+-----------------------+--------------+
-//! ```
-//!
-//! The checksum covers everything before it. A new generation is written beside the file, synced,
-//! and renamed over it; the generation before stays as `<file>.1`. At every instant the name holds
-//! a complete generation, so a power cut loses at most a write that was not acknowledged.
+//! The data file on a real disk: locked while it is open, never created by halves.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use super::journal::Disk;
 
-use super::Error;
-
-/// Reads the body of the file at `path`; `None` when there is no file.
-///
-/// # Errors
-/// The file cannot be read, or is damaged or of an unknown version. It is left as it is.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let mut bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", path, error)),
-    };
-    let damaged = |what: &str| Error::damaged(path, what.to_owned());
-    if bytes.len() < HEADER + CHECKSUM {
-        return Err(damaged("it is too short"));
-    }
-    if !bytes.starts_with(MAGIC) {
-        return Err(damaged("it does not start as a state file does"));
-    }
-    let version = bytes[MAGIC.len()];
-    let end = bytes.len() - CHECKSUM;
-    if Sha256::digest(&bytes[..end]).as_slice() != &bytes[end..] {
-        return Err(damaged("its checksum is wrong"));
-    }
-    if version != VERSION {
-        return Err(Error::Version {
-            path: path.to_owned(),
-            found: version,
-            known: VERSION,
-        });
-    }
-    bytes.truncate(end);
-    bytes.drain(..HEADER);
-    Ok(Some(bytes))
+/// An open file, and how often it was synced.
+#[derive(Debug)]
+pub(super) struct DataFile {
+    path: PathBuf,
+    file: File,
+    syncs: u64,
 }
 
-/// Replaces the body of the file at `path`, durably. Creates the directory when missing.
-///
-/// # Errors
-/// Some step failed; the file holds either the old or the new body.
-pub(super) fn write(path: &Path, body: &[u8]) -> Result<(), Error> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, error))?;
-    let fresh = beside(path, ".tmp");
-    write_synced(&fresh, body).map_err(|error| Error::io("write", &fresh, error))?;
-
-    let previous = beside(path, ".1");
-    for result in [fs::remove_file(&previous), fs::hard_link(path, &previous)] {
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io(
-                    "keep the previous generation as",
-                    &previous,
-                    error,
-                ));
-            }
-            _ => {}
+impl DataFile {
+    /// Opens the file at `path` and locks it, as Weave Net does (`flock`), so that never two
+    /// daemons write to it; `None` when there is no file.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process has it; else what the system says.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let opened = Self::locked(path, file)?;
+        // Whoever had it may have put another file in its place meanwhile.
+        if opened.is_in_place() {
+            Ok(Some(opened))
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
         }
     }
-    fs::rename(&fresh, path).map_err(|error| Error::io("replace", path, error))?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Error::io("sync", directory, error))
+
+    /// Creates the file at `path`. It is empty and under another name until [`DataFile::place`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory(path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(fresh(path))?;
+        let created = Self::locked(path, file)?;
+        // What an interrupted start left is cut only by whoever has the lock.
+        created.file.set_len(0)?;
+        Ok(created)
+    }
+
+    /// Gives a created file its name, durably.
+    ///
+    /// # Errors
+    /// There is a file of that name, or what the system says.
+    pub(super) fn place(&self) -> io::Result<()> {
+        let fresh = fresh(&self.path);
+        fs::hard_link(&fresh, &self.path)?;
+        fs::remove_file(&fresh)?;
+        File::open(directory(&self.path))?.sync_all()
+    }
+
+    /// The whole content.
+    ///
+    /// # Errors
+    /// The file is larger than a state can be, or what the system says.
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+        read_limited(&self.file)
+    }
+
+    /// Whether the path still leads to this file.
+    pub(super) fn is_in_place(&self) -> bool {
+        let same = |ours: fs::Metadata, named: fs::Metadata| {
+            (ours.dev(), ours.ino()) == (named.dev(), named.ino())
+        };
+        match (self.file.metadata(), fs::metadata(&self.path)) {
+            (Ok(ours), Ok(named)) => same(ours, named),
+            _ => false,
+        }
+    }
+
+    /// How often the file was synced.
+    pub(super) fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    fn locked(path: &Path, file: File) -> io::Result<Self> {
+        file.try_lock().map_err(|error| match error {
+            TryLockError::Error(error) => error,
+            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            syncs: 0,
+        })
+    }
 }
 
-/// Where the generation before the one at `path` is kept.
-pub(super) fn previous(path: &Path) -> PathBuf {
-    beside(path, ".1")
+impl Disk for DataFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.syncs += 1;
+        self.file.sync_data()
+    }
 }
 
-fn write_synced(path: &Path, body: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    let mut bytes = Vec::with_capacity(HEADER + body.len() + CHECKSUM);
-    bytes.extend_from_slice(MAGIC);
-    bytes.push(VERSION);
-    bytes.extend_from_slice(body);
-    let checksum = Sha256::digest(&bytes);
-    bytes.extend_from_slice(&checksum);
-    file.write_all(&bytes)?;
-    file.sync_all()
+/// The content of the file at `path`, without locking it; `None` when there is no file.
+pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match File::open(path) {
+        Ok(file) => read_limited(&file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn read_limited(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= LIMIT => Ok(bytes),
+        _ => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {LIMIT} bytes"),
+        )),
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The name of a file that is not whole yet.
+fn fresh(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
+    name.push(".tmp");
     name.into()
 }
 
-const MAGIC: &[u8; 7] = b"WEAVEDB";
-const VERSION: u8 = 1;
-const HEADER: usize = MAGIC.len() + 1;
-const CHECKSUM: usize = 32;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::tests::Scratch;
-
-    #[test]
-    fn what_is_written_is_read() {
-        let scratch = Scratch::new();
-        let path = scratch.path("state");
-
-        assert_eq!(read(&path).unwrap(), None);
-        write(&path, b"one").unwrap();
-        assert_eq!(read(&path).unwrap().unwrap(), b"one");
-    }
-
-    #[test]
-    fn the_previous_generation_stays() {
-        let scratch = Scratch::new();
-        let path = scratch.path("deep/er/state");
-
-        write(&path, b"one").unwrap();
-        write(&path, b"two").unwrap();
-        write(&path, b"three").unwrap();
-
-        assert_eq!(read(&path).unwrap().unwrap(), b"three");
-        assert_eq!(read(&previous(&path)).unwrap().unwrap(), b"two");
-    }
-
-    #[test]
-    fn any_flipped_bit_and_any_cut_is_noticed() {
-        let scratch = Scratch::new();
-        let path = scratch.path("state");
-        write(&path, b"some body").unwrap();
-        let whole = fs::read(&path).unwrap();
-
-        for at in 0..whole.len() {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 0x10;
-            fs::write(&path, &bytes).unwrap();
-            assert!(
-                matches!(read(&path), Err(Error::Damaged { .. })),
-                "byte {at} flipped"
-            );
-            fs::write(&path, &whole[..at]).unwrap();
-            assert!(
-                matches!(read(&path), Err(Error::Damaged { .. })),
-                "cut at {at}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_later_version_is_told_apart_from_damage() {
-        let scratch = Scratch::new();
-        let path = scratch.path("state");
-        let mut bytes = [MAGIC.as_slice(), &[9], b"body"].concat();
-        let checksum = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&checksum);
-        fs::write(&path, &bytes).unwrap();
-
-        let error = read(&path).unwrap_err();
-
-        assert!(matches!(error, Error::Version { found: 9, .. }), "{error}");
-    }
-
-    #[test]
-    fn a_leftover_of_a_torn_write_does_no_harm() {
-        let scratch = Scratch::new();
-        let path = scratch.path("state");
-        write(&path, b"one").unwrap();
-        fs::write(beside(&path, ".tmp"), b"half of a gene").unwrap();
-
-        assert_eq!(read(&path).unwrap().unwrap(), b"one");
-        write(&path, b"two").unwrap();
-
-        assert_eq!(read(&path).unwrap().unwrap(), b"two");
-    }
-}
+/// The state of a host with a million addresses stays below.
+const LIMIT: u64 = 256 << 20;

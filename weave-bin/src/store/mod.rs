@@ -1,21 +1,38 @@
 //! What a host must not forget: its peer name, its addresses and its given peers.
 //!
-//! Everything is in one file (`<db-prefix>.state`), replaced as a whole and synced before anybody
-//! is told what it says. A file that is damaged or belongs to another peer name or range is
-//! refused with what to do about it; it is never overwritten silently, since its addresses may be
+//! Everything is in one file, `<db-prefix>data.db`: the file of Weave Net, in its form and under
+//! its lock, with one sealed value of ours in it. So a host that comes from Weave Net finds its
+//! addresses again, and one that goes back does too. A change is durable before anybody is told of
+//! it, with one sync for all that waits. A file that is damaged or belongs to another peer name or
+//! range is refused with what to do about it; it is never overwritten, since its addresses may be
 //! in use.
+//!
+//! ```text
+//!   State ⇄ weave (gob values) ┐
+//!                              ├─ bolt (pages) ── journal (commits) ── file (lock, sync)
+//!   State ⇄ seal (own value)   ┘
+//! ```
 
+mod bolt;
 mod file;
+mod journal;
+mod seal;
+mod weave;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tracing::info;
 use weave_ipam::Snapshot;
 
+use bolt::Values;
+use file::DataFile;
+use journal::{Fault, Journal, Position};
+
 /// The content of the state file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The peer name as text.
     pub peer_name: String,
@@ -55,7 +72,7 @@ impl State {
     }
 }
 
-/// The state file.
+/// Where the state file is.
 #[derive(Debug, Clone)]
 pub struct Store {
     path: PathBuf,
@@ -65,7 +82,7 @@ impl Store {
     /// The state file whose name starts with `prefix`.
     pub fn new(prefix: &Path) -> Self {
         let mut path = prefix.as_os_str().to_owned();
-        path.push(".state");
+        path.push("data.db");
         Self { path: path.into() }
     }
 
@@ -74,27 +91,158 @@ impl Store {
         &self.path
     }
 
-    /// The stored state; `None` when there is no file.
+    /// The stored state, of a daemon that may be running; `None` when there is none.
     ///
     /// # Errors
     /// The file cannot be read or is damaged; it is left as it is.
     pub fn load(&self) -> Result<Option<State>, Error> {
-        let Some(body) = file::read(&self.path)? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&body)
-            .map(Some)
-            .map_err(|error| Error::damaged(&self.path, error.to_string()))
+        match file::read(&self.path).map_err(|error| Error::io("read", &self.path, error))? {
+            Some(image) => Ok(self.parse(&image)?.state),
+            None => Ok(None),
+        }
     }
 
-    /// Replaces the stored state; durable when this returns. Blocks on the disk.
+    /// Opens the file for one daemon alone; nothing is created yet.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when a daemon has it; else the file cannot be read or is damaged, and is
+    /// left as it is.
+    pub fn open(&self) -> Result<StateFile, Error> {
+        let opened = DataFile::open(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Error::Locked(self.path.clone()),
+            _ => Error::io("open", &self.path, error),
+        })?;
+        let Some(file) = opened else {
+            return Ok(StateFile {
+                path: self.path.clone(),
+                journal: None,
+                values: Values::new(),
+                state: None,
+            });
+        };
+        let image = file
+            .read()
+            .map_err(|error| Error::io("read", &self.path, error))?;
+        let content = self.parse(&image)?;
+        Ok(StateFile {
+            path: self.path.clone(),
+            journal: Some(Journal::new(file, content.position)),
+            values: content.values,
+            state: content.state,
+        })
+    }
+
+    fn parse(&self, image: &[u8]) -> Result<Content, Error> {
+        let found = journal::recover(image).map_err(|fault| match fault {
+            Fault::Damaged(what) => Error::damaged(&self.path, what),
+            Fault::Version(found) => Error::Version {
+                path: self.path.clone(),
+                found,
+                known: seal::VERSION,
+            },
+        })?;
+        let state = match &found.body {
+            Some(body) => serde_json::from_slice(body)
+                .map(Some)
+                .map_err(|error| error.to_string()),
+            None => weave::load(&found.values).map_err(|error| error.to_string()),
+        };
+        let state = state.map_err(|what| Error::damaged(&self.path, what))?;
+        if found.body.is_none() && state.is_some() {
+            info!(
+                "Taking over the state that Weave Net left in {}",
+                self.path.display()
+            );
+        }
+        Ok(Content {
+            state,
+            values: found.values,
+            position: found.position,
+        })
+    }
+}
+
+struct Content {
+    state: Option<State>,
+    values: Values,
+    position: Position,
+}
+
+/// The state file, opened and locked.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    /// Nothing until the file is created by the first save.
+    journal: Option<Journal<DataFile>>,
+    /// All values of the file but our sealed one; those we do not know are kept.
+    values: Values,
+    state: Option<State>,
+}
+
+impl StateFile {
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was stored when the file was opened.
+    pub fn stored(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
+    /// Replaces the stored state; durable when this returns. Blocks on the disk: one sync, but two
+    /// for the first time and after an error.
     ///
     /// # Errors
     /// Some step failed; the file holds either the old or the new state.
-    pub fn save(&self, state: &State) -> Result<(), Error> {
-        let body = serde_json::to_vec(state)
-            .map_err(|error| Error::io("write", &self.path, io::Error::other(error)))?;
-        file::write(&self.path, &body)
+    pub fn save(&mut self, state: &State) -> Result<(), Error> {
+        let failed = |error| Error::io("write", &self.path, error);
+        let body = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
+        weave::store(state, &mut self.values)
+            .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let values = self.values.clone();
+        if let Some(journal) = &mut self.journal {
+            if !journal.disk().is_in_place() {
+                return Err(Error::Moved(self.path.clone()));
+            }
+            return journal.commit(values, &body).map_err(failed);
+        }
+        let file =
+            DataFile::create(&self.path).map_err(|error| Error::io("create", &self.path, error))?;
+        let mut journal = Journal::new(file, Position::fresh());
+        journal.commit(values, &body).map_err(failed)?;
+        journal
+            .disk()
+            .place()
+            .map_err(|error| Error::io("create", &self.path, error))?;
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    /// Lets Weave Net see the last save even after a power cut. To be called when nothing is to be
+    /// saved for a while.
+    ///
+    /// # Errors
+    /// The disk failed. What was saved is durable for us all the same.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        match &mut self.journal {
+            Some(journal) => journal
+                .settle()
+                .map_err(|error| Error::io("sync", &self.path, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether [`StateFile::settle`] has nothing to do.
+    pub fn is_settled(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::is_settled)
+    }
+
+    /// How often the file was synced since it was opened.
+    pub fn syncs(&self) -> u64 {
+        self.journal
+            .as_ref()
+            .map_or(0, |journal| journal.disk().syncs())
     }
 }
 
@@ -114,19 +262,17 @@ pub enum Error {
     },
     /// The file is torn or altered. It is left as it is.
     #[error(
-        "state file {path} is damaged ({what}): restore it from {previous}, or move both away to \
-         start without them"
+        "state file {} is damaged ({what}): put back a copy of it, or move it away to start \
+         without its addresses", path.display()
     )]
     Damaged {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// How it is damaged.
         what: String,
-        /// Where the generation before it is kept.
-        previous: String,
     },
     /// The file was written by a later program. It is left as it is.
-    #[error("state file {path:?} has version {found}, this program knows {known}: upgrade it")]
+    #[error("state file {} has version {found}, this program knows {known}: upgrade it", path.display())]
     Version {
         /// The file.
         path: PathBuf,
@@ -148,6 +294,15 @@ pub enum Error {
         /// How to use it.
         remedy: String,
     },
+    /// Another daemon, of Weave Net or ours, runs on this file.
+    #[error("state file {} is in use by another daemon: stop that one first", .0.display())]
+    Locked(PathBuf),
+    /// The file was moved or replaced while the daemon runs. Nothing was written.
+    #[error(
+        "state file {} is not the one this daemon opened: put that one back, or restart the daemon",
+        .0.display()
+    )]
+    Moved(PathBuf),
 }
 
 impl Error {
@@ -160,11 +315,9 @@ impl Error {
     }
 
     fn damaged(path: &Path, what: String) -> Self {
-        let previous = file::previous(path).display().to_string();
         Self::Damaged {
-            path: path.display().to_string(),
+            path: path.to_owned(),
             what,
-            previous,
         }
     }
 }

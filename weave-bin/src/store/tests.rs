@@ -38,19 +38,23 @@ fn state() -> State {
 #[test]
 fn a_state_survives_saving_and_loading() {
     let scratch = Scratch::new();
-    let store = Store::new(&scratch.path("weave"));
+    let store = Store::new(&scratch.path("deep/er/weave"));
 
     assert!(store.load().unwrap().is_none());
-    store.save(&state()).unwrap();
+    let mut file = store.open().unwrap();
+    assert_eq!(file.stored(), None);
+    file.save(&state()).unwrap();
+    drop(file);
 
     let loaded = store.load().unwrap().unwrap();
-    assert_eq!(loaded.peers, state().peers);
+    assert_eq!(loaded, state());
+    assert_eq!(store.open().unwrap().stored(), Some(&state()));
     assert!(
         loaded
             .check(store.path(), &state().peer_name, state().range)
             .is_ok()
     );
-    assert!(store.path().ends_with("weave.state"));
+    assert!(store.path().ends_with("weavedata.db"));
 }
 
 #[test]
@@ -98,20 +102,118 @@ fn a_state_without_range_fits_any_range() {
 }
 
 #[test]
-fn damage_names_file_and_previous_generation() {
+fn damage_is_refused_and_left_as_it_is() {
     let scratch = Scratch::new();
     let store = Store::new(&scratch.path("weave"));
-    store.save(&state()).unwrap();
-    let length = std::fs::metadata(store.path()).unwrap().len();
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(store.path())
-        .unwrap()
-        .set_len(length / 2)
-        .unwrap();
+    store.open().unwrap().save(&state()).unwrap();
+    let whole = std::fs::read(store.path()).unwrap();
 
-    let text = store.load().unwrap_err().to_string();
+    for cut in [0, 100, whole.len() / 2] {
+        std::fs::write(store.path(), &whole[..cut]).unwrap();
+        let error = store.open().unwrap_err();
+        let text = error.to_string();
 
-    assert!(text.contains("weave.state is damaged"), "{text}");
-    assert!(text.contains("weave.state.1"), "{text}");
+        assert!(matches!(error, Error::Damaged { .. }), "{text}");
+        assert!(text.contains("weavedata.db is damaged"), "{text}");
+        assert!(text.contains("move it away"), "{text}");
+        assert_eq!(std::fs::read(store.path()).unwrap(), whole[..cut]);
+    }
+    std::fs::write(
+        store.path(),
+        "something else, longer than a page header".repeat(300),
+    )
+    .unwrap();
+    assert!(matches!(store.open(), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn two_daemons_never_have_one_file() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+    let mut first = store.open().unwrap();
+    first.save(&state()).unwrap();
+
+    let second = store.open().unwrap_err();
+    let looked_at = store.load().unwrap();
+    drop(first);
+
+    assert!(matches!(second, Error::Locked(_)), "{second}");
+    assert_eq!(looked_at, Some(state()));
+    assert!(store.open().is_ok());
+}
+
+#[test]
+fn of_two_that_create_the_file_one_wins() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+    let (mut first, mut second) = (store.open().unwrap(), store.open().unwrap());
+
+    first.save(&state()).unwrap();
+    let late = second.save(&State {
+        peers: Vec::new(),
+        ..state()
+    });
+
+    assert!(
+        matches!(
+            late,
+            Err(Error::Io {
+                action: "create",
+                ..
+            })
+        ),
+        "{late:?}"
+    );
+    assert_eq!(store.load().unwrap(), Some(state()));
+}
+
+#[test]
+fn a_leftover_of_an_interrupted_start_does_no_harm() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+    std::fs::write(
+        scratch.path("weavedata.db.tmp"),
+        "half of a file".repeat(4000),
+    )
+    .unwrap();
+
+    store.open().unwrap().save(&state()).unwrap();
+
+    assert_eq!(store.load().unwrap(), Some(state()));
+    assert!(!scratch.path("weavedata.db.tmp").exists());
+}
+
+#[test]
+fn a_file_moved_away_under_the_daemon_is_not_written() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+    let mut file = store.open().unwrap();
+    file.save(&state()).unwrap();
+    std::fs::rename(store.path(), scratch.path("aside")).unwrap();
+
+    let refused = file.save(&state()).unwrap_err();
+    std::fs::rename(scratch.path("aside"), store.path()).unwrap();
+
+    assert!(
+        refused.to_string().contains("put that one back"),
+        "{refused}"
+    );
+    file.save(&state()).unwrap();
+}
+
+#[test]
+fn a_save_is_one_sync() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+    let mut file = store.open().unwrap();
+    file.save(&state()).unwrap();
+    let before = file.syncs();
+
+    file.save(&state()).unwrap();
+    let saved = file.syncs() - before;
+    let was_settled = file.is_settled();
+    file.settle().unwrap();
+
+    assert_eq!((saved, was_settled, file.is_settled()), (1, false, true));
+    assert_eq!(file.syncs(), before + 2);
 }

@@ -10,7 +10,7 @@ use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
 use super::*;
 use crate::actor::keeper::Keeper;
 use crate::store::tests::Scratch;
-use crate::store::{State, Store};
+use crate::store::{self, State, StateFile, Store};
 
 /// One host without a network: mesh, allocator, state file.
 struct Peer {
@@ -25,11 +25,11 @@ impl Peer {
     async fn start(number: u64, seeds: &[u64], scratch: &Scratch) -> Self {
         let range: IpNet = "10.32.0.0/24".parse().unwrap();
         let store = Store::new(&scratch.path(&format!("weave-{number}")));
-        let stored = store.load().unwrap();
-        let snapshot = stored.and_then(|state| state.ipam);
+        let file = open(&store).await;
+        let snapshot = file.stored().and_then(|state| state.ipam.clone());
         let name = PeerName::try_from(number).unwrap();
         let keeper = Keeper::start(
-            store.clone(),
+            file,
             State {
                 peer_name: name.to_string(),
                 range: Some(range),
@@ -89,6 +89,16 @@ impl Peer {
             .await
             .unwrap()
             .unwrap()
+    }
+}
+
+/// A stopped peer keeps its file until its last task has ended.
+async fn open(store: &Store) -> StateFile {
+    loop {
+        match store.open() {
+            Err(store::Error::Locked(_)) => tokio::task::yield_now().await,
+            opened => return opened.unwrap(),
+        }
     }
 }
 
@@ -182,12 +192,12 @@ fn an_address_that_cannot_be_saved_is_not_given() {
         let scratch = Scratch::new();
         let peer = Peer::start(1, &[1], &scratch).await;
         peer.ipam.prime().await.unwrap();
-        // A directory where the new generation is written makes every save fail.
-        let fresh = peer.store.path().with_extension("state.tmp");
-        std::fs::create_dir(&fresh).unwrap();
+        // Nothing is written to a file that would not be found after a restart.
+        let aside = peer.store.path().with_extension("aside");
+        std::fs::rename(peer.store.path(), &aside).unwrap();
 
         let refused = peer.ipam.allocate("pod".to_owned(), None, false).await;
-        std::fs::remove_dir(&fresh).unwrap();
+        std::fs::rename(&aside, peer.store.path()).unwrap();
         let address = peer.allocate("pod").await;
 
         assert!(matches!(refused, Err(Failure::NotSaved(_))), "{refused:?}");
