@@ -17,6 +17,7 @@
 //! | [`fastdp`] | from routes and heartbeats to the tables of the kernel programs |
 //! | `bpf` | the VXLAN device and the kernel programs (feature `bpf`) |
 //! | [`sleeve`] | the overlay in user space: plain or encrypted, through NAT |
+//! | [`gso`] | large frames: cut into packets, put together from packets |
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
 //! [`fastdp`] and [`packet`] are always there; the others need the feature `netlink` (on by
@@ -34,6 +35,7 @@ pub mod bpf;
 #[cfg(feature = "netlink")]
 pub mod bridge;
 pub mod fastdp;
+pub mod gso;
 #[cfg(feature = "netlink")]
 pub mod netcheck;
 #[cfg(feature = "netlink")]

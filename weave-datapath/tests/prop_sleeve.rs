@@ -111,7 +111,7 @@ proptest! {
         let mut window = Window::new();
         let (mut seen, mut newest) = (BTreeSet::new(), 0);
         for (block, offset) in numbers {
-            let number = block << 20 | offset * 16_384;
+            let number = (block << 20) | (offset * 16_384);
             let old = block + 1 < newest;
             let fresh = !seen.contains(&number);
             let accepted = window.accept(number);
