@@ -78,7 +78,11 @@ fn nicknames(cursor: &mut Cursor<'_>) -> Option<BTreeMap<PeerId, String>> {
     let mut nicknames = Vec::with_capacity(count.min(4096));
     for _ in 0..count {
         let peer = PeerId(uint(cursor)?);
-        let nickname = String::from_utf8_lossy(cursor.bytes().ok()?).into_owned();
+        let nickname = cursor.bytes().ok()?;
+        let nickname = match str::from_utf8(nickname) {
+            Ok(nickname) => nickname.to_owned(),
+            Err(_) => String::from_utf8_lossy(nickname).into_owned(),
+        };
         nicknames.push((peer, nickname));
     }
     Some(nicknames.into_iter().collect())

@@ -10,6 +10,8 @@
 //! building a new list: a ring that brings no new token is merged in place, and one that brings
 //! nothing costs a comparison.
 
+use std::cmp::Ordering;
+
 use super::merge::{Conflict, ConflictKind, MergeError};
 use super::{Entry, MAX_ENTRIES, Ring};
 use crate::span::{Span, coalesce};
@@ -71,54 +73,68 @@ impl Ring {
         merged: &mut Merged,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
-        let mut rest = theirs.entries.iter().peekable();
-        for (index, mine) in self.entries.iter().enumerate() {
-            while let Some(news) = rest.next_if(|news| news.token < mine.token) {
-                let parts = (None, Span::between(news.token, mine.token));
-                let entry = self.admit_token(index, news, parts, in_use, merged);
-                changes.extend(entry.map(|entry| Change::insert(index, entry)));
+        let (mine, news) = (&self.entries, &theirs.entries);
+        let (mut i, mut j) = (0, 0);
+        while j < news.len() {
+            let mut both = mine[i..].iter().zip(&news[j..]);
+            let skipped = both.position(|(mine, news)| !mine.is_kept_against(news));
+            let skipped = skipped.unwrap_or((mine.len() - i).min(news.len() - j));
+            (i, j) = (i + skipped, j + skipped);
+            let Some(new) = news.get(j) else {
+                break;
+            };
+            match mine.get(i).map(|mine| mine.token.cmp(&new.token)) {
+                Some(Ordering::Less) => i += 1,
+                Some(Ordering::Equal) => {
+                    let entry = self.settle(i, new, in_use, merged);
+                    changes.extend(entry.map(|entry| Change::replace(i, entry)));
+                    (i, j) = (i + 1, j + 1);
+                }
+                Some(Ordering::Greater) | None => {
+                    let entry = self.admit_token(i, new, in_use, merged);
+                    changes.extend(entry.map(|entry| Change::insert(i, entry)));
+                    j += 1;
+                }
             }
-            let met = rest.next_if(|news| news.token == mine.token);
-            if let Some(news) = met.filter(|news| !mine.is_kept_against(news)) {
-                let entry = self.settle(index, news, in_use, merged);
-                changes.extend(entry.map(|entry| Change::replace(index, entry)));
-            }
-        }
-        let index = self.entries.len();
-        for news in rest {
-            let first = self.entries.first();
-            let head = first.map(|first| Span::between(self.span.start(), first.token));
-            let parts = (head, Span::between(news.token, self.span.end()));
-            let entry = self.admit_token(index, news, parts, in_use, merged);
-            changes.extend(entry.map(|entry| Change::insert(index, entry)));
         }
         changes
     }
 
     /// Makes the changes, and clips the hints that they concern.
     fn apply(&mut self, changes: &[Change]) -> Result<(), MergeError> {
-        let inserted = changes.iter().filter(|change| change.is_new).count();
-        if inserted == 0 {
-            for Change { index, entry, .. } in changes {
-                self.entries[*index] = *entry;
-                self.clip_at(*index);
-            }
+        let Some(any) = changes.first() else {
             return Ok(());
+        };
+        let inserted = changes.iter().filter(|change| change.is_new).count();
+        let mut end = self.entries.len();
+        let mut to = end + inserted;
+        if to > MAX_ENTRIES {
+            return Err(MergeError::TooLarge(to));
         }
-        let len = self.entries.len() + inserted;
-        if len > MAX_ENTRIES {
-            return Err(MergeError::TooLarge(len));
+        self.entries.reserve_exact(inserted);
+        self.entries.resize(to, any.entry);
+        // From the back, so that each entry moves once at most.
+        for Change {
+            index,
+            is_new,
+            entry,
+        } in changes.iter().rev()
+        {
+            let from = index + usize::from(!is_new);
+            if to > end {
+                self.entries.copy_within(from..end, to - (end - from));
+            }
+            to -= end - from + 1;
+            end = *index;
+            self.entries[to] = *entry;
         }
-        let mut entries = Vec::with_capacity(len);
-        let mut next = 0;
+        let mut shift = 0;
         for change in changes {
-            entries.extend_from_slice(&self.entries[next..change.index]);
-            entries.push(change.entry);
-            next = change.index + usize::from(!change.is_new);
+            let index = change.index + shift;
+            self.clip_at(index);
+            self.clip_at(index.checked_sub(1).unwrap_or(self.entries.len() - 1));
+            shift += usize::from(change.is_new);
         }
-        entries.extend_from_slice(&self.entries[next..]);
-        self.entries = entries;
-        self.clip();
         Ok(())
     }
 
@@ -127,10 +143,17 @@ impl Ring {
         &self,
         index: usize,
         news: &Entry,
-        (head, tail): (Option<Span>, Span),
         in_use: impl Fn(Span) -> bool,
         merged: &mut Merged,
     ) -> Option<Entry> {
+        let (head, tail) = match self.entries.get(index) {
+            Some(next) => (None, Span::between(news.token, next.token)),
+            None => {
+                let first = self.entries.first();
+                let head = first.map(|first| Span::between(self.span.start(), first.token));
+                (head, Span::between(news.token, self.span.end()))
+            }
+        };
         if news.peer != self.peer && (in_use(tail) || head.is_some_and(&in_use)) {
             let before = index
                 .checked_sub(1)
@@ -188,16 +211,24 @@ impl Ring {
         if theirs.peer == self.peer {
             return Vec::new();
         }
-        let (ours, rival) = (
-            coalesce(self.ranges_of(self.peer)),
-            coalesce(theirs.ranges_of(theirs.peer)),
-        );
-        let (mut i, mut j, mut common) = (0, 0, Vec::new());
-        while let (Some(a), Some(b)) = (ours.get(i), rival.get(j)) {
-            common.extend(a.intersection(*b));
-            if a.end() <= b.end() { i += 1 } else { j += 1 }
+        let rival = |index: usize| theirs.entries[index].peer == theirs.peer;
+        let mut common = Vec::new();
+        for range in self.ranges_of(self.peer) {
+            let mut start = range.start();
+            let mut next = theirs.entries.partition_point(|entry| entry.token <= start);
+            let Some(last) = theirs.entries.len().checked_sub(1) else {
+                break;
+            };
+            while start < range.end() {
+                let token = theirs.entries.get(next).map(|entry| entry.token);
+                let end = token.map_or(range.end(), |token| token.min(range.end()));
+                if rival(next.checked_sub(1).unwrap_or(last)) {
+                    common.push(Span::between(start, end));
+                }
+                (start, next) = (end, next + 1);
+            }
         }
-        common
+        coalesce(common)
     }
 }
 
@@ -227,8 +258,11 @@ impl Change {
 }
 
 impl Entry {
-    /// Whether another entry of the same token brings nothing, whoever they belong to.
+    /// Whether another entry has the same token and brings nothing, whoever they belong to.
     fn is_kept_against(&self, news: &Self) -> bool {
+        if self.token != news.token {
+            return false;
+        }
         self.version > news.version || (self.version == news.version && self.peer == news.peer)
     }
 

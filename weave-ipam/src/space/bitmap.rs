@@ -26,11 +26,12 @@ impl Bitmap {
         self.len += u128::from(tree.set(at));
     }
 
-    pub(super) fn clear(&mut self, number: u128) {
+    /// Clears a bit; whether it was set.
+    pub(super) fn clear(&mut self, number: u128) -> bool {
         let (key, at) = place(number);
         let was_set = self.trees.get_mut(&key).is_some_and(|tree| tree.clear(at));
         if !was_set {
-            return;
+            return false;
         }
         self.len -= 1;
         match self.vacant {
@@ -40,6 +41,7 @@ impl Bitmap {
                 self.vacant = Some(number);
             }
         }
+        true
     }
 
     /// Clears every bit of a span and returns which were set.

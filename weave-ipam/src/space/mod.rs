@@ -1,6 +1,6 @@
 //! Which of our own addresses are in use.
 //!
-//! A [`Space`] is what we own (disjoint intervals, of each how many addresses are taken) and which of
+//! A [`Space`] is what we own (disjoint intervals, of each how many addresses are free) and which of
 //! it is taken (a tree of bitmaps that has branches only where a bit is set). Invariant: every set
 //! bit lies in an interval we own. A peer that owns an IPv6 /64 with three addresses in use holds
 //! one interval and at most three small bitmaps.
@@ -27,20 +27,20 @@ use self::cooling::Cooling;
 #[derive(Clone, Debug)]
 pub struct Space {
     family: Family,
-    /// By first address. Intervals that touch are one.
-    owned: BTreeMap<u128, Interval>,
-    /// First address and end of the intervals in `owned` that have a free address.
-    open: BTreeMap<u128, u128>,
+    /// First address and end of what we own. Intervals that touch are one.
+    owned: BTreeMap<u128, u128>,
+    /// Those of the intervals, by first address, that have a free address.
+    open: BTreeMap<u128, Open>,
     taken: Bitmap,
     /// Released addresses that still count as taken.
     cooling: Cooling,
 }
 
-/// Addresses we own.
+/// Addresses we own, not all of them taken.
 #[derive(Clone, Copy, Debug)]
-struct Interval {
+struct Open {
     end: u128,
-    taken: u128,
+    free: u128,
 }
 
 impl Space {
@@ -62,14 +62,14 @@ impl Space {
             return false;
         }
         let (mut start, mut end) = (span.start(), span.end());
-        while let Some((&from, interval)) = self
+        while let Some((&from, &to)) = self
             .owned
             .range(..=end)
             .next_back()
-            .filter(|(_, interval)| interval.end >= start)
+            .filter(|(_, to)| **to >= start)
         {
             start = start.min(from);
-            end = end.max(interval.end);
+            end = end.max(to);
             self.disown(from);
         }
         self.own(Span::between(start, end));
@@ -153,10 +153,9 @@ impl Space {
     ///
     /// [`SpaceError::NotOurs`] if it is not ours or not in use.
     pub fn free(&mut self, number: u128) -> Result<(), SpaceError> {
-        if !self.is_in_use(number) {
+        if self.cooling.contains(number) || !self.give_back(number) {
             return Err(SpaceError::NotOurs(self.family.address(number)));
         }
-        self.give_back(number);
         Ok(())
     }
 
@@ -198,7 +197,7 @@ impl Space {
     pub fn owned(&self) -> impl Iterator<Item = Span> {
         self.owned
             .iter()
-            .map(|(start, interval)| Span::between(*start, interval.end))
+            .map(|(start, end)| Span::between(*start, *end))
     }
 
     /// Whether the address is ours.
@@ -207,7 +206,7 @@ impl Space {
         self.owned
             .range(..=number)
             .next_back()
-            .is_some_and(|(_, interval)| number < interval.end)
+            .is_some_and(|(_, end)| number < *end)
     }
 
     /// Whether the address is ours and in use.
@@ -225,15 +224,13 @@ impl Space {
     /// Free addresses in a span.
     #[must_use]
     pub fn count_free(&self, span: Span) -> u128 {
-        let parts = self.intervals(span).map(|(whole, taken)| {
-            let part = whole.intersection(span).unwrap_or(whole);
-            let is_whole = part == whole;
-            part.size()
-                - if is_whole {
-                    taken
-                } else {
-                    self.taken.count(part)
-                }
+        let parts = touching(&self.open, span).map(|(start, open)| {
+            let whole = Span::between(*start, open.end);
+            match whole.intersection(span) {
+                Some(part) if part != whole => part.size() - self.taken.count(part),
+                Some(_) => open.free,
+                None => 0,
+            }
         });
         parts.sum()
     }
@@ -253,7 +250,7 @@ impl Space {
                 .owned
                 .range(..=first)
                 .next_back()
-                .map_or(first, |(_, interval)| interval.end);
+                .map_or(first, |(_, end)| *end);
             start = self.taken.next_set(first, owned_end.min(span.end()));
             Some(Span::between(first, start))
         })
@@ -261,29 +258,18 @@ impl Space {
 
     /// The lowest free address of a span.
     fn next_free(&self, span: Span) -> Option<u128> {
-        let before = self.open.range(..span.start()).next_back();
-        let inside = self.open.range(span.start()..span.end());
-        before.into_iter().chain(inside).find_map(|(start, end)| {
-            let (from, end) = (span.start().max(*start), span.end().min(*end));
+        touching(&self.open, span).find_map(|(start, open)| {
+            let (from, end) = (span.start().max(*start), span.end().min(open.end));
             let number = self.taken.next_clear(from, end);
             (number < end).then_some(number)
         })
     }
 
-    /// The intervals that touch a span, whole, and how much of each is taken.
-    fn intervals(&self, span: Span) -> impl Iterator<Item = (Span, u128)> {
-        let before = self.owned.range(..span.start()).next_back();
-        let inside = self.owned.range(span.start()..span.end());
-        before
-            .into_iter()
-            .chain(inside)
-            .map(|(start, interval)| (Span::between(*start, interval.end), interval.taken))
-            .filter(move |(owned, _)| owned.intersection(span).is_some())
-    }
-
     /// The intervals that touch a span, whole.
     fn owned_touching(&self, span: Span) -> impl Iterator<Item = Span> {
-        self.intervals(span).map(|(owned, _)| owned)
+        touching(&self.owned, span)
+            .map(|(start, end)| Span::between(*start, *end))
+            .filter(move |owned| owned.intersection(span).is_some())
     }
 
     /// The parts of a span that are ours.
@@ -297,32 +283,35 @@ impl Space {
     /// Marks a free address of ours as taken.
     fn take(&mut self, number: u128) {
         self.taken.set(number);
-        if let Some((start, interval)) = self.owned.range_mut(..=number).next_back() {
-            interval.taken += 1;
-            if interval.taken == interval.end - start {
-                self.open.remove(start);
+        if let Some((&start, open)) = self.open.range_mut(..=number).next_back() {
+            open.free -= 1;
+            if open.free == 0 {
+                self.open.remove(&start);
             }
         }
     }
 
-    /// Marks a taken address of ours as free.
-    fn give_back(&mut self, number: u128) {
-        self.taken.clear(number);
-        if let Some((start, interval)) = self.owned.range_mut(..=number).next_back() {
-            if interval.taken == interval.end - start {
-                self.open.insert(*start, interval.end);
-            }
-            interval.taken -= 1;
+    /// Marks an address as free; whether it was taken.
+    fn give_back(&mut self, number: u128) -> bool {
+        if !self.taken.clear(number) {
+            return false;
         }
+        let open = self.open.range_mut(..=number).next_back();
+        if let Some((_, open)) = open.filter(|(_, open)| number < open.end) {
+            open.free += 1;
+        } else if let Some((&start, &end)) = self.owned.range(..=number).next_back() {
+            self.open.insert(start, Open { end, free: 1 });
+        }
+        true
     }
 
     /// Notes an interval that touches no other.
     fn own(&mut self, span: Span) {
-        let taken = self.taken.count(span);
-        let end = span.end();
-        self.owned.insert(span.start(), Interval { end, taken });
-        if taken < span.size() {
-            self.open.insert(span.start(), end);
+        let (start, end) = (span.start(), span.end());
+        self.owned.insert(start, end);
+        let free = span.size() - self.taken.count(span);
+        if free > 0 {
+            self.open.insert(start, Open { end, free });
         }
     }
 
@@ -330,6 +319,15 @@ impl Space {
         self.owned.remove(&start);
         self.open.remove(&start);
     }
+}
+
+/// The intervals, by first address, that may touch a span: the last that begins in front of it or
+/// with it, and those that begin inside.
+fn touching<V>(intervals: &BTreeMap<u128, V>, span: Span) -> impl Iterator<Item = (&u128, &V)> {
+    let first = intervals.range(..=span.start()).next_back();
+    let (from, end) = (span.start().saturating_add(1), span.end());
+    let rest = std::iter::once_with(move || (from < end).then(|| intervals.range(from..end)));
+    first.into_iter().chain(rest.flatten().flatten())
 }
 
 /// An address is not in the state the operation needs. Nothing has changed.
