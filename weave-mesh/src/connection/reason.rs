@@ -9,6 +9,7 @@ use crate::gossip::ChannelError;
 use crate::overlay::NoneInCommon;
 use crate::peer::PeerName;
 use crate::wire::message::MessageError;
+use crate::wire::sync::SyncError;
 
 /// Why a connection ends. Nothing but the connection is affected unless a variant says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum Reason {
     /// The remote sent a message that cannot be decoded.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// The remote sent a digest or delta that cannot be decoded. The topology is unchanged.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     /// The remote sent a topology update that cannot be decoded. The topology is unchanged.
     #[error(transparent)]
     Topology(#[from] gob::Error),

@@ -15,6 +15,16 @@ pub trait Channel: Send {
     /// `None` says that there is nothing to tell; then nothing is sent.
     fn state(&mut self) -> Option<Bytes>;
 
+    /// The complete state in one number, by which two peers find out that they hold the same
+    /// without sending it: equal states have equal digests, whatever the way they came about, and
+    /// different ones different digests, up to chance. Neighbours that take digests get the state
+    /// only if theirs differs.
+    ///
+    /// `None`, the default, says that there is no such number; the state is sent then.
+    fn digest(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Merges what a neighbour gossiped and says what to pass on to random neighbours.
     ///
     /// Answer [`Relay::Nothing`] when nothing was learnt: that ends the spreading of old news.

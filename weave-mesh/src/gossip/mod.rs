@@ -8,5 +8,6 @@
 mod channel;
 pub(crate) mod outbox;
 pub(crate) mod surrogate;
+pub(crate) mod sync;
 
 pub use channel::{Channel, ChannelError, Relay};

@@ -1,7 +1,7 @@
 //! What waits to be written on one connection.
 //!
-//! Order: control messages (heartbeats, overlay control), then unicasts, then gossip slots in the
-//! order in which they were filled. A slot belongs to one channel and, for broadcasts, one source.
+//! Order: control messages (heartbeats, overlay control), then unicasts, then, in turns, what waits
+//! for digests and deltas and gossip slots in the order in which they were filled. A slot belongs to one channel and, for broadcasts, one source.
 //! Filling a filled slot merges, so the memory of an outbox does not grow with the time for which
 //! its connection is stalled. Every queue has a bound; what does not fit is counted.
 
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::sync::{SyncItem, SyncQueue};
 use crate::peer::PeerName;
 
 /// Which slot of a connection: the channel and, for broadcasts, the originator.
@@ -26,8 +27,11 @@ pub(crate) struct SlotKey {
 pub(crate) enum Item {
     /// The channel's complete state, encoded when it is sent.
     State,
-    /// Topology records of these peers, as they are when they are sent.
+    /// Topology records of these peers, as they are when they are sent, unless the neighbour holds
+    /// them.
     Names(BTreeSet<PeerName>),
+    /// All topology records but those that the neighbour holds.
+    Lacking,
     /// A payload that replaces an older one.
     Latest(Bytes),
     /// A payload that must not replace others: its meaning is unknown.
@@ -39,6 +43,8 @@ pub(crate) enum Item {
 pub(crate) struct Slot {
     /// Send the complete state.
     pub(crate) state: bool,
+    /// Send the records that the neighbour lacks (topology only).
+    pub(crate) is_lacking: bool,
     /// Send the records of these peers (topology only; empty when `state` is set).
     pub(crate) names: BTreeSet<PeerName>,
     /// Send these payloads.
@@ -52,6 +58,8 @@ pub(crate) enum Next {
     Message(Bytes),
     /// A slot, to be encoded from the state of this moment.
     Slot(SlotKey, Slot),
+    /// Digests and deltas, to be encoded from the state of this moment.
+    Sync(SyncQueue),
 }
 
 /// The queues of one connection.
@@ -62,6 +70,11 @@ pub(crate) struct Outbox {
     unicast_bytes: usize,
     slots: BTreeMap<SlotKey, Slot>,
     order: VecDeque<SlotKey>,
+    sync: SyncQueue,
+    /// Digests and deltas had their turn last.
+    was_sync: bool,
+    /// Items that were merged into what waited already.
+    coalesced: u64,
 }
 
 impl Outbox {
@@ -98,8 +111,20 @@ impl Outbox {
                 return 1;
             }
             self.order.push_back(key.clone());
+        } else {
+            self.coalesced += 1;
         }
         self.slots.entry(key).or_default().merge(item)
+    }
+
+    /// Merges `item` into the digests and deltas that wait.
+    pub(crate) fn put_sync(&mut self, item: SyncItem) {
+        self.coalesced += u64::from(!self.sync.put(item));
+    }
+
+    /// Takes the number of items that were merged into what waited already.
+    pub(crate) fn take_coalesced(&mut self) -> u64 {
+        std::mem::take(&mut self.coalesced)
     }
 
     /// Takes what is to be written next.
@@ -110,6 +135,11 @@ impl Outbox {
         if let Some(message) = self.unicasts.pop_front() {
             self.unicast_bytes -= message.len();
             return Some(Next::Message(message));
+        }
+        let is_sync = !self.sync.is_empty() && !(self.was_sync && !self.order.is_empty());
+        self.was_sync = is_sync;
+        if is_sync {
+            return Some(Next::Sync(std::mem::take(&mut self.sync)));
         }
         let key = self.order.pop_front()?;
         let slot = self.slots.remove(&key)?;
@@ -125,6 +155,7 @@ impl Slot {
                 self.state = true;
                 self.names.clear();
             }
+            Item::Lacking => self.is_lacking = true,
             Item::Names(names) => {
                 if !self.state {
                     self.names.extend(names);
@@ -256,6 +287,21 @@ mod tests {
         assert_eq!(dropped, 3);
         assert_eq!(slot.payloads.len(), MAX_PAYLOADS);
         assert_eq!(slot.payloads[0], Bytes::from_static(b"3"));
+    }
+
+    #[test]
+    fn deltas_and_gossip_take_turns() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.put(key("a"), Item::State), 0);
+        assert_eq!(outbox.put(key("b"), Item::State), 0);
+        outbox.put_sync(SyncItem::Digest);
+
+        assert!(matches!(outbox.pop(), Some(Next::Sync(_))));
+        outbox.put_sync(SyncItem::Digest);
+        assert!(matches!(outbox.pop(), Some(Next::Slot(k, _)) if k == key("a")));
+        assert!(matches!(outbox.pop(), Some(Next::Sync(_))));
+        assert!(matches!(outbox.pop(), Some(Next::Slot(k, _)) if k == key("b")));
+        assert_eq!(outbox.pop(), None);
     }
 
     #[test]

@@ -27,7 +27,12 @@ impl Node {
         let common = self.check_remote(id, &introduced)?;
         let name = introduced.features.name;
         let known = self.topology.get(name);
-        let is_restarted = known.is_some_and(|known| known.uid != introduced.features.uid);
+        // Who compares digests and is known only by name is told as one of the mesh.
+        let takes_sync = self.config.sync && introduced.features.sync > 0;
+        let is_restarted = known.is_some_and(|known| {
+            let is_placeholder = known.uid == peer::Uid(0);
+            known.uid != introduced.features.uid && !(is_placeholder && takes_sync)
+        });
         let effects = self.topology.insert_handshake(introduced.features.record());
         if self.topology.retain(name)
             && let Some(link) = self.links.get_mut(&id)
@@ -227,6 +232,8 @@ impl Node {
             return;
         }
         self.registered.remove(&name);
+        self.knowledge.remove(id);
+        self.lagging.remove(&name);
         self.topology.remove_connection(name);
         self.routing.neighbours_changed();
         self.collect_garbage(now);
@@ -255,7 +262,8 @@ impl Node {
 
     /// Removes peers that no path of connections leads to.
     pub(super) fn collect_garbage(&mut self, now: Duration) {
-        let collected = self.topology.collect_garbage();
+        let graph = self.routing.graph(&self.topology);
+        let collected = self.topology.collect_garbage_by(graph);
         if collected.local_changed {
             self.announce_later(now);
         }
@@ -267,6 +275,7 @@ impl Node {
             channel.peers_gone(&names);
         }
         for PeerRecord { name, nickname, .. } in collected.removed {
+            self.knowledge.forget_peer(name);
             self.notice(Notice::Removed { name, nickname });
         }
         self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);

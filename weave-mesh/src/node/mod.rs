@@ -14,15 +14,19 @@ mod commands;
 mod config;
 mod event;
 mod guard;
+mod knowledge;
 mod notice;
+mod payload;
 mod receive;
 mod report;
 mod routing;
 mod session;
 mod snapshot;
 mod spread;
+mod sync;
 mod table;
 mod timers;
+mod traffic;
 mod transmit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,9 +45,11 @@ use crate::random::Random;
 use crate::topology::Topology;
 use crate::wire::intro::{Features, Header};
 use guard::Refusals;
+use knowledge::Knowledge;
 use routing::Routing;
 use session::{Link, Phase};
 use timers::{Timer, Timers};
+use traffic::Traffic;
 
 pub use commands::UnicastError;
 pub use config::{Config, ConfigError};
@@ -54,6 +60,7 @@ pub use report::{
     RefusalReport, Report, Retry,
 };
 pub use table::RouteTable;
+pub use traffic::ChannelTraffic;
 
 /// One peer of the mesh.
 pub struct Node {
@@ -70,6 +77,11 @@ pub struct Node {
     next_connection: u64,
     /// Neighbours whose record the next announcement carries besides our own.
     announce: BTreeSet<PeerName>,
+    knowledge: Knowledge,
+    /// Records that were asked for: which version at least, and until when nobody else is asked.
+    wanted: BTreeMap<PeerName, (u64, Duration)>,
+    /// Neighbours without digests and the peers of which they showed an old record.
+    lagging: BTreeMap<PeerName, BTreeSet<PeerName>>,
     timers: Timers,
     random: Random,
     transmits: VecDeque<Transmit>,
@@ -78,6 +90,7 @@ pub struct Node {
     events: VecDeque<Event>,
     termination_count: u64,
     counters: Counters,
+    traffic: Traffic,
     /// Draws the keys of connections.
     keys: Option<KeySource>,
     refusals: Refusals,
@@ -115,7 +128,7 @@ impl Node {
             Random::new(random.next_u64()),
         );
         let mut node = Self {
-            routing: Routing::new(config.name),
+            routing: Routing::new(&topology),
             topology,
             channels,
             surrogates: Surrogates::default(),
@@ -125,6 +138,9 @@ impl Node {
             registered: BTreeMap::new(),
             next_connection: 0,
             announce: BTreeSet::new(),
+            knowledge: Knowledge::default(),
+            wanted: BTreeMap::new(),
+            lagging: BTreeMap::new(),
             timers: Timers::default(),
             random,
             transmits: VecDeque::new(),
@@ -132,6 +148,7 @@ impl Node {
             events: VecDeque::new(),
             termination_count: 0,
             counters: Counters::default(),
+            traffic: Traffic::default(),
             keys: config.key_seed.clone().map(KeySource::new),
             refusals: Refusals::default(),
             config,
@@ -206,7 +223,8 @@ impl Node {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Gossip => self.gossip_everything(now),
-                Timer::Announce => self.announce_changes(),
+                Timer::Announce => self.announce_changes(now),
+                Timer::Compare => self.compare(now),
                 Timer::Collect => self.collect_garbage(now),
                 Timer::Routes => self.routing.recalculate(),
                 Timer::Targets => self.evaluate_targets(now),
@@ -216,6 +234,7 @@ impl Node {
             }
         }
         self.dial_targets(now);
+        self.counters.route_calculations = self.routing.calculations();
     }
 
     /// When [`Node::handle_timeout`] is wanted next, in time since the driver started.
@@ -393,6 +412,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Time for which changes of our own record are collected before they are gossiped.
 const ANNOUNCE_DELAY: Duration = Duration::from_secs(1);
+/// Least time from a change to the comparison with some neighbours; at most twice as much.
+const COMPARE_DELAY: Duration = Duration::from_secs(1);
+/// Least time between two lists of all heads on one connection.
+const HEADS_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for which a record that was asked for is not asked for again.
+const WANT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time from a topology update to the removal of unreachable peers.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
 /// Time for which reasons to recalculate routes are collected.

@@ -9,15 +9,11 @@ use bytes::Bytes;
 
 use super::commands::is_harmful;
 use super::session::Phase;
-use super::{
-    COLLECT_DELAY, ConnectionId, Node, OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, TARGETS_DELAY,
-    TOPOLOGY, Timer,
-};
+use super::{ConnectionId, Node, OverlayEvent, READ_TIMEOUT, TOPOLOGY, Timer};
 use crate::connection::{Handshake, HandshakeError, Introduced, Reason};
 use crate::gossip::Relay;
 use crate::gossip::outbox::Item;
 use crate::peer::PeerName;
-use crate::topology::Merged;
 use crate::wire::message::Message;
 
 impl Node {
@@ -94,7 +90,9 @@ impl Node {
         from: PeerName,
         frame: &Bytes,
     ) -> Result<(), Reason> {
-        match Message::parse(frame)? {
+        let message = Message::parse(frame)?;
+        self.count_received(&message, frame.len());
+        match message {
             Message::Blank | Message::Heartbeat => {}
             Message::Gossip {
                 channel, payload, ..
@@ -122,6 +120,7 @@ impl Node {
             } => {
                 self.handle_broadcast(now, from, channel, source, payload)?;
             }
+            Message::Sync { body } => self.handle_sync(now, from, body)?,
             Message::Unknown(_) => self.counters.unknown_tag += 1,
             message => self.handle_control(id, &message),
         }
@@ -144,12 +143,7 @@ impl Node {
         payload: &[u8],
     ) -> Result<(), Reason> {
         if channel == TOPOLOGY {
-            let merged = self.merge(now, payload)?;
-            if !merged.news.is_empty() {
-                let key = Arc::clone(&self.topology_channel);
-                self.spread(&key, from, &Item::Names(merged.news));
-            }
-            return Ok(());
+            return self.handle_update(now, from, payload);
         }
         let Some((key, handler)) = self.channel(channel) else {
             let Some(key) = self.surrogates.channel(channel) else {
@@ -179,10 +173,7 @@ impl Node {
         payload: &[u8],
     ) -> Result<(), Reason> {
         if channel == TOPOLOGY {
-            let merged = self.merge(now, payload)?;
-            let key = Arc::clone(&self.topology_channel);
-            self.pass_on(&key, source, Some(from), &Item::Names(merged.names));
-            return Ok(());
+            return self.handle_update_broadcast(now, from, source, payload);
         }
         let (key, item) = match self.channel(channel) {
             Some((key, handler)) => (key, relayed(handler.handle_broadcast(source, payload)?)),
@@ -215,23 +206,6 @@ impl Node {
             None => self.counters.unicast_unknown_channel += 1,
         }
         Ok(())
-    }
-
-    /// Merges a topology update and schedules what follows from it.
-    fn merge(&mut self, now: Duration, payload: &[u8]) -> Result<Merged, Reason> {
-        let merged = self.topology.merge_update(payload)?;
-        if merged.local_changed {
-            self.announce_later(now);
-        }
-        if !merged.news.is_empty() {
-            self.routing.graph_changed();
-            self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
-            self.timers
-                .set_earliest(Timer::Targets, now + TARGETS_DELAY);
-        }
-        self.timers
-            .set_earliest(Timer::Collect, now + COLLECT_DELAY);
-        Ok(merged)
     }
 
     pub(super) fn handle_read_timeout(&mut self, now: Duration, id: ConnectionId) {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::ChannelTraffic;
 use crate::peer::{PeerName, ShortId, Uid};
 
 /// The state of one peer of the mesh.
@@ -48,8 +49,10 @@ pub struct Report {
     pub refusals: Vec<RefusalReport>,
     /// Unknown gossip channels that are relayed.
     pub surrogate_channels: Vec<String>,
-    /// What was dropped or refused, by reason.
+    /// What was dropped, refused or computed.
     pub counters: Counters,
+    /// Gossip since the start, by channel.
+    pub traffic: BTreeMap<String, ChannelTraffic>,
 }
 
 impl Report {
@@ -75,6 +78,7 @@ impl Report {
             refusals: Vec::new(),
             surrogate_channels: Vec::new(),
             counters: Counters::default(),
+            traffic: BTreeMap::new(),
         }
     }
 }
@@ -275,8 +279,22 @@ pub struct Counters {
     pub message_malformed: u64,
     /// Messages not sent or passed on because they crash a Weave Net router.
     pub hazard_withheld: u64,
-    /// Times routes were computed from the graph.
+    /// Tables of next hops and broadcast trees that were computed from the graph.
     pub route_calculations: u64,
+    /// Topology updates, whole or as deltas, that were merged.
+    pub updates_merged: u64,
+    /// Records that were taken over from them.
+    pub records_merged: u64,
+    /// Things to send that were merged into what waited for the same connection already.
+    pub gossip_coalesced: u64,
+    /// Records and states that were not sent because the neighbour is known to hold them.
+    pub gossip_known: u64,
+    /// Digests of neighbours that differed from ours.
+    pub digests_differed: u64,
+    /// Records taken over as a delta.
+    pub deltas_applied: u64,
+    /// Deltas from a version that is not known here; the whole record was asked for.
+    pub deltas_missed: u64,
 }
 
 #[cfg(test)]

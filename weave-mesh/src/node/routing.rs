@@ -9,45 +9,47 @@ use std::sync::Arc;
 
 use super::RouteTable;
 use crate::peer::PeerName;
+use crate::random::Random;
 use crate::topology::Topology;
-use crate::topology::routes::{Graph, Relation};
+use crate::topology::routes::{self, Changed, Graph, Relation, Router};
 
 #[derive(Debug)]
 pub(super) struct Routing {
-    all: Relations,
-    established: Relations,
-    /// The graph changed elsewhere since these were computed.
+    router: Router,
+    /// The graph may be another one than the routes were computed from, and that counts.
+    is_stale: bool,
+    /// The graph changed elsewhere since the routes were computed.
     is_behind: bool,
+    /// Neighbours with how many peers each leads to, once computed.
+    weights: Option<Vec<(PeerName, u64)>>,
+    /// What everybody who knows the same graph has in common, and the revision it is of.
+    digest: Option<(u64, u64)>,
     table: Arc<RouteTable>,
     is_table_stale: bool,
-}
-
-/// What is derived from the graph under one relation, as far as it was asked for.
-#[derive(Debug, Default)]
-struct Relations {
-    graph: Option<Graph>,
-    /// Next hop of every peer.
-    unicast: Option<BTreeMap<PeerName, PeerName>>,
-    /// Our next hops for broadcasts, by source.
-    hops: BTreeMap<PeerName, BTreeSet<PeerName>>,
+    /// The data routes are others than those in the table.
+    are_data_routes_stale: bool,
+    /// The revision of the topology that the table is of.
+    table_revision: u64,
 }
 
 impl Routing {
-    pub(super) fn new(us: PeerName) -> Self {
+    pub(super) fn new(topology: &Topology) -> Self {
         Self {
-            all: Relations::default(),
-            established: Relations::default(),
+            router: Router::new(topology),
+            is_stale: false,
             is_behind: false,
-            table: Arc::new(RouteTable::empty(us)),
+            weights: None,
+            digest: None,
+            table: Arc::new(RouteTable::empty(topology.local().name)),
             is_table_stale: true,
+            are_data_routes_stale: true,
+            table_revision: 0,
         }
     }
 
     /// Our own connections changed: next hops are wrong from now on.
     pub(super) fn neighbours_changed(&mut self) {
-        self.all = Relations::default();
-        self.established = Relations::default();
-        self.is_behind = false;
+        self.is_stale = true;
     }
 
     /// The graph changed elsewhere; a recalculation will follow.
@@ -57,7 +59,7 @@ impl Routing {
 
     /// Everything is to be computed anew when it is next needed.
     pub(super) fn recalculate(&mut self) {
-        self.neighbours_changed();
+        self.is_stale = true;
         self.is_table_stale = true;
     }
 
@@ -65,24 +67,24 @@ impl Routing {
     /// graph of this moment.
     pub(super) fn next_hop(&mut self, topology: &Topology, name: PeerName) -> Option<PeerName> {
         if self.is_behind && !self.all(topology).contains_key(&name) {
-            self.neighbours_changed();
+            self.is_stale = true;
         }
         self.all(topology).get(&name).copied()
     }
 
     /// Next hops over all connections.
     pub(super) fn all(&mut self, topology: &Topology) -> &BTreeMap<PeerName, PeerName> {
-        self.all.unicast(topology, Relation::All)
+        self.current(topology).unicast(Relation::All)
     }
 
     /// Our next hops for broadcasts of gossip from `source`.
     pub(super) fn hops(&mut self, topology: &Topology, source: PeerName) -> &BTreeSet<PeerName> {
-        self.all.hops(topology, Relation::All, source)
+        self.current(topology).broadcast_hops(Relation::All, source)
     }
 
     /// Next hops over established connections.
     pub(super) fn established(&mut self, topology: &Topology) -> &BTreeMap<PeerName, PeerName> {
-        self.established.unicast(topology, Relation::Established)
+        self.current(topology).unicast(Relation::Established)
     }
 
     /// Our next hops for broadcasts of data from `source`.
@@ -91,13 +93,72 @@ impl Routing {
         topology: &Topology,
         source: PeerName,
     ) -> &BTreeSet<PeerName> {
-        self.established
-            .hops(topology, Relation::Established, source)
+        self.current(topology)
+            .broadcast_hops(Relation::Established, source)
     }
 
-    /// True if data packets have a way to `name`.
+    /// True if gossip has a way to `name`.
     pub(super) fn reaches(&mut self, topology: &Topology, name: PeerName) -> bool {
-        self.established(topology).contains_key(&name)
+        self.all(topology).contains_key(&name)
+    }
+
+    /// Draws the neighbours other than `except` to gossip with.
+    pub(super) fn gossip_targets(
+        &mut self,
+        topology: &Topology,
+        except: PeerName,
+        random: &mut Random,
+    ) -> Vec<PeerName> {
+        if self.is_stale {
+            self.at_this_moment(topology);
+        }
+        let router = &mut self.router;
+        let weights = self.weights.get_or_insert_with(|| {
+            let all = router.unicast(Relation::All);
+            let weights = routes::gossip_weights(all, PeerName::UNKNOWN);
+            weights.into_iter().collect()
+        });
+        let peers = router.unicast(Relation::All).len();
+        let others = weights.iter().filter(|(name, _)| *name != except);
+        routes::draw(others.copied().collect(), peers, random)
+    }
+
+    /// What is known of the graph, in one number: the sum of the fingerprints of the records of
+    /// all peers that can be reached and have connected to somebody.
+    pub(super) fn digest(&mut self, topology: &Topology) -> u64 {
+        let revision = topology.revision();
+        if let Some((of, digest)) = self.digest
+            && of == revision
+        {
+            return digest;
+        }
+        let all = self.at_this_moment(topology).unicast(Relation::All);
+        let shared = topology
+            .records()
+            .filter(|record| record.version > 0 && all.contains_key(&record.name));
+        let digest = shared
+            .map(|record| record.head().fingerprint())
+            .fold(0, u64::wrapping_add);
+        self.digest = Some((revision, digest));
+        digest
+    }
+
+    /// Next hops in the graph of this moment.
+    pub(super) fn all_at_this_moment(
+        &mut self,
+        topology: &Topology,
+    ) -> &BTreeMap<PeerName, PeerName> {
+        self.at_this_moment(topology).unicast(Relation::All)
+    }
+
+    /// The graph of all connections at this moment.
+    pub(super) fn graph(&mut self, topology: &Topology) -> &Graph {
+        self.at_this_moment(topology).graph()
+    }
+
+    /// How many routes and trees were computed so far.
+    pub(super) fn calculations(&self) -> u64 {
+        self.router.calculations()
     }
 
     /// The table for the data plane if it changed since the last call.
@@ -105,7 +166,21 @@ impl Routing {
         if !std::mem::take(&mut self.is_table_stale) {
             return None;
         }
-        let table = self.build_table(topology);
+        self.at_this_moment(topology);
+        let revision = topology.revision();
+        let is_first = self.table_revision == 0;
+        if !self.are_data_routes_stale && self.table_revision == revision && !is_first {
+            return None;
+        }
+        let mut table = RouteTable::of(topology);
+        if self.are_data_routes_stale {
+            table.set_routes(&mut self.router);
+        } else {
+            table.unicast.clone_from(&self.table.unicast);
+            table.broadcast.clone_from(&self.table.broadcast);
+        }
+        self.are_data_routes_stale = false;
+        self.table_revision = revision;
         if table == *self.table {
             return None;
         }
@@ -113,62 +188,22 @@ impl Routing {
         Some(Arc::clone(&self.table))
     }
 
-    fn build_table(&mut self, topology: &Topology) -> RouteTable {
-        let us = topology.local().name;
-        let unicast = self.established(topology);
-        let unicast: BTreeMap<_, _> = unicast
-            .iter()
-            .filter(|(destination, _)| **destination != us)
-            .map(|(destination, hop)| (*destination, *hop))
-            .collect();
-        let mut table = RouteTable {
-            unicast,
-            ..RouteTable::empty(us)
-        };
-        for record in topology.records() {
-            let name = record.name;
-            table.known.insert(name);
-            table.nicknames.insert(name, record.nickname.clone());
-            if let Some(id) = record.short_id
-                && topology.by_short_id(id) == Some(name)
-            {
-                table.short_ids.insert(name, id);
-            }
-            // Broadcasts of a peer we have no data route to cannot reach us.
-            if name == us || table.unicast.contains_key(&name) {
-                let hops = self.data_hops(topology, name);
-                table.broadcast.insert(name, hops.iter().copied().collect());
-            }
+    /// The routes, brought in step with the graph if that is due.
+    fn current(&mut self, topology: &Topology) -> &mut Router {
+        if self.is_stale {
+            self.at_this_moment(topology);
         }
-        table
-    }
-}
-
-impl Relations {
-    fn unicast(
-        &mut self,
-        topology: &Topology,
-        relation: Relation,
-    ) -> &BTreeMap<PeerName, PeerName> {
-        let graph = self
-            .graph
-            .get_or_insert_with(|| Graph::new(topology, relation));
-        self.unicast
-            .get_or_insert_with(|| graph.unicast(topology.local().name))
+        &mut self.router
     }
 
-    fn hops(
-        &mut self,
-        topology: &Topology,
-        relation: Relation,
-        source: PeerName,
-    ) -> &BTreeSet<PeerName> {
-        let graph = self
-            .graph
-            .get_or_insert_with(|| Graph::new(topology, relation));
-        let us = topology.local().name;
-        self.hops
-            .entry(source)
-            .or_insert_with(|| graph.broadcast_hops(us, source))
+    fn at_this_moment(&mut self, topology: &Topology) -> &mut Router {
+        self.is_stale = false;
+        self.is_behind = false;
+        let Changed { all, established } = self.router.follow(topology);
+        if all {
+            self.weights = None;
+        }
+        self.are_data_routes_stale |= established;
+        &mut self.router
     }
 }

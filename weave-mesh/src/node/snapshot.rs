@@ -1,11 +1,12 @@
 //! The report of one moment, put together from all parts of the node.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::session::{Link, Session};
 use super::{
-    ConnectionId, ConnectionReport, ConnectionState, Counters, LinkReport, Node, PasswordReport,
-    PeerReport, Report,
+    ChannelTraffic, ConnectionId, ConnectionReport, ConnectionState, Counters, LinkReport, Node,
+    PasswordReport, PeerReport, Report,
 };
 use crate::connector::TargetReport;
 use crate::peer::{PeerName, PeerRecord};
@@ -15,6 +16,12 @@ impl Node {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Gossip since the start, by channel.
+    #[must_use]
+    pub fn traffic(&self) -> BTreeMap<String, ChannelTraffic> {
+        self.traffic.by_channel()
     }
 
     /// The connection that is part of the topology as the one with `peer`.
@@ -32,6 +39,8 @@ impl Node {
             .records()
             .map(|record| self.peer(record))
             .collect();
+        // Who asks gets the routes of this moment.
+        self.routing.neighbours_changed();
         let hops = self
             .routing
             .data_hops(&self.topology, us)
@@ -70,7 +79,8 @@ impl Node {
             passwords: self.passwords(),
             refusals: self.refusals(now),
             surrogate_channels: self.surrogates.names().map(str::to_owned).collect(),
-            counters: self.counters,
+            counters: *self.counters(),
+            traffic: self.traffic.by_channel(),
         }
     }
 

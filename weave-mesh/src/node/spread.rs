@@ -2,26 +2,52 @@
 //!
 //! Gossip goes to random neighbours, weighted by how many peers lie behind them; broadcasts along
 //! the tree of their source; unicasts to the next hop (Weave Net mesh protocol, sections 5 and 6).
+//! Neighbours that take digests and deltas get those instead (`ALGORITHM.md`, section 8). Nobody
+//! gets a record that it is known to hold.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ConnectionId, HEARTBEAT, Node, Reason, Timer, UnicastError};
+use super::{COMPARE_DELAY, ConnectionId, HEARTBEAT, Node, Reason, TOPOLOGY, Timer, UnicastError};
 use crate::gossip::outbox::{Item, SlotKey};
+use crate::gossip::sync::SyncItem;
 use crate::peer::PeerName;
-use crate::topology::routes;
+use crate::topology::Base;
 use crate::wire::message::Message;
 
 impl Node {
     /// Queues gossip to random neighbours other than `except`.
     pub(super) fn spread(&mut self, channel: &Arc<str>, except: PeerName, item: &Item) {
-        let all = self.routing.all(&self.topology);
-        let targets = routes::gossip_targets(all, except, &mut self.random);
-        for target in targets {
+        for target in self.gossip_targets(except) {
             self.put(target, channel, None, item.clone());
         }
+    }
+
+    /// Queues records that are news to random neighbours other than the one they came from, and
+    /// has some compared soon.
+    ///
+    /// A record whose owner is connected to the target and tells all its neighbours itself, as
+    /// peers that take deltas do, is left to the owner.
+    pub(super) fn spread_news(
+        &mut self,
+        now: Duration,
+        from: PeerName,
+        names: &BTreeSet<PeerName>,
+    ) {
+        let channel = Arc::clone(&self.topology_channel);
+        for target in self.gossip_targets(from) {
+            let others = names
+                .iter()
+                .filter(|name| **name != target && !self.is_told_by_owner(**name, target));
+            let others: BTreeSet<_> = others.copied().collect();
+            if !others.is_empty() {
+                self.put(target, &channel, None, Item::Names(others));
+            }
+        }
+        self.compare_later(now);
     }
 
     /// Queues a broadcast of `source` to our next hops in its tree, but not to where it came from.
@@ -67,28 +93,66 @@ impl Node {
         Ok(())
     }
 
-    /// Queues the complete state of every channel to a new or restarted neighbour.
+    /// Queues the complete state of every channel to a new or restarted neighbour, or what lets
+    /// the two find out what they lack.
     pub(super) fn greet(&mut self, id: ConnectionId) {
-        let Some(name) = self
-            .links
-            .get(&id)
-            .and_then(|link| link.session())
-            .map(|s| s.name)
-        else {
+        let session = self.links.get(&id).and_then(|link| link.session());
+        let Some(name) = session.map(|session| session.name) else {
             return;
         };
         for channel in self.channel_names() {
-            self.put(name, &channel, None, Item::State);
+            if !self.takes_sync(id) {
+                self.put(name, &channel, None, Item::State);
+            } else if &*channel == TOPOLOGY {
+                self.put_sync(id, SyncItem::AllHeads);
+            } else {
+                self.put_digest_or_state(id, name, &channel);
+            }
         }
     }
 
-    /// Queues the complete state of every channel to random neighbours.
+    /// Queues the state of every channel to random neighbours, as far as they may lack it.
     pub(super) fn gossip_everything(&mut self, now: Duration) {
         self.timers
             .set(Timer::Gossip, now + self.config.gossip_interval);
+        self.renew(now);
         let us = self.topology.local().name;
         for channel in self.channel_names() {
-            self.spread(&channel, us, &Item::State);
+            for target in self.gossip_targets(us) {
+                let Some(&id) = self.registered.get(&target) else {
+                    continue;
+                };
+                match (self.takes_sync(id), &*channel == TOPOLOGY) {
+                    (true, true) => self.put_sync(id, SyncItem::Digest),
+                    (true, false) => self.put_digest_or_state(id, target, &channel),
+                    (false, true) => self.put(target, &channel, None, Item::Lacking),
+                    (false, false) => self.put(target, &channel, None, Item::State),
+                }
+            }
+        }
+    }
+
+    /// Tells everything again, now and then, to neighbours that do not compare digests: they may
+    /// have collected a record that they held.
+    fn renew(&mut self, now: Duration) {
+        let neighbours: Vec<_> = self.registered.iter().map(|(n, id)| (*n, *id)).collect();
+        for (name, id) in neighbours {
+            if self.takes_sync(id) {
+                continue;
+            }
+            let interval = self.config.gossip_interval;
+            let jitter = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
+            let jitter = Duration::from_micros(self.random.below(jitter.saturating_mul(4)));
+            let next = now + 8 * interval + jitter;
+            let renewal = self.knowledge.of(id).renewal.get_or_insert(next);
+            if *renewal > now {
+                continue;
+            }
+            *renewal = next;
+            self.knowledge.forget_all(id);
+            for channel in self.channel_names() {
+                self.put(name, &channel, None, Item::State);
+            }
         }
     }
 
@@ -97,7 +161,7 @@ impl Node {
     ///
     /// Weave Net sends our own to random ones too. But who has it already, from the complete state
     /// of another peer, does not pass it on, and who was not drawn waits for the next interval.
-    pub(super) fn announce_changes(&mut self) {
+    pub(super) fn announce_changes(&mut self, now: Duration) {
         let us = self.topology.local().name;
         let channel = Arc::clone(&self.topology_channel);
         let neighbours: Vec<_> = self.registered.keys().copied().collect();
@@ -105,8 +169,10 @@ impl Node {
             self.put(neighbour, &channel, None, Item::Names([us].into()));
         }
         let remotes = std::mem::take(&mut self.announce);
-        if !remotes.is_empty() {
-            self.spread(&channel, us, &Item::Names(remotes));
+        if remotes.is_empty() {
+            self.compare_later(now);
+        } else {
+            self.spread_news(now, us, &remotes);
         }
     }
 
@@ -127,18 +193,83 @@ impl Node {
         }
     }
 
-    fn put(&mut self, to: PeerName, channel: &Arc<str>, source: Option<PeerName>, item: Item) {
-        let id = self.registered.get(&to);
-        let Some(link) = id.and_then(|id| self.links.get_mut(id)) else {
+    /// Has what we know compared with what some neighbours know, soon.
+    pub(super) fn compare_later(&mut self, now: Duration) {
+        let jitter = u64::try_from(COMPARE_DELAY.as_micros()).unwrap_or(u64::MAX);
+        let at = now + COMPARE_DELAY + Duration::from_micros(self.random.below(jitter));
+        self.timers.set_earliest(Timer::Compare, at);
+    }
+
+    pub(super) fn gossip_targets(&mut self, except: PeerName) -> Vec<PeerName> {
+        self.routing
+            .gossip_targets(&self.topology, except, &mut self.random)
+    }
+
+    /// Queues an item, in the form that the neighbour takes.
+    pub(super) fn put(
+        &mut self,
+        to: PeerName,
+        channel: &Arc<str>,
+        source: Option<PeerName>,
+        item: Item,
+    ) {
+        let Some(&id) = self.registered.get(&to) else {
             return;
         };
-        let key = SlotKey {
-            channel: Arc::clone(channel),
-            source,
+        let is_sync = &**channel == TOPOLOGY && self.takes_sync(id);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
         };
-        let dropped = link.outbox.put(key, item);
-        self.counters.gossip_dropped += u64::try_from(dropped).unwrap_or(u64::MAX);
-        self.ready.push_back(link.id);
+        match item {
+            Item::Names(names) if is_sync => {
+                for name in names {
+                    link.outbox.put_sync(SyncItem::Record(name, Base::Recent));
+                }
+            }
+            item => {
+                let key = SlotKey {
+                    channel: Arc::clone(channel),
+                    source,
+                };
+                let dropped = link.outbox.put(key, item);
+                self.counters.gossip_dropped += u64::try_from(dropped).unwrap_or(u64::MAX);
+            }
+        }
+        self.counters.gossip_coalesced += link.outbox.take_coalesced();
+        self.ready.push_back(id);
+    }
+
+    /// Queues something for a neighbour that takes digests and deltas.
+    pub(super) fn put_sync(&mut self, id: ConnectionId, item: SyncItem) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.outbox.put_sync(item);
+            self.counters.gossip_coalesced += link.outbox.take_coalesced();
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Whether a neighbour takes digests and deltas from us.
+    pub(super) fn takes_sync(&self, id: ConnectionId) -> bool {
+        let session = self.links.get(&id).and_then(|link| link.session());
+        self.config.sync && session.is_some_and(|session| session.is_sync)
+    }
+
+    fn put_digest_or_state(&mut self, id: ConnectionId, name: PeerName, channel: &Arc<str>) {
+        let digest = self.channels.get_mut(channel).and_then(|c| c.digest());
+        if digest.is_some() {
+            self.put_sync(id, SyncItem::Channel(Arc::clone(channel), true));
+        } else {
+            self.put(name, channel, None, Item::State);
+        }
+    }
+
+    fn is_told_by_owner(&self, owner: PeerName, target: PeerName) -> bool {
+        let owner_id = self.registered.get(&owner);
+        owner_id.is_some_and(|id| self.takes_sync(*id))
+            && self
+                .topology
+                .get(owner)
+                .is_some_and(|record| record.connections.contains_key(&target))
     }
 
     fn channel_names(&self) -> Vec<Arc<str>> {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::peer::{PeerName, ShortId};
+use crate::topology::Topology;
+use crate::topology::routes::{Relation, Router};
 
 /// Routes over connections that both ends list as established, and who is who.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,5 +35,33 @@ impl RouteTable {
             broadcast: BTreeMap::new(),
             known: BTreeSet::from([us]),
         }
+    }
+
+    /// The table of a topology, without routes.
+    #[must_use]
+    pub fn of(topology: &Topology) -> Self {
+        let records = || topology.records();
+        let owned = records().filter_map(|record| {
+            let id = record.short_id?;
+            (topology.by_short_id(id) == Some(record.name)).then_some((record.name, id))
+        });
+        Self {
+            us: topology.local().name,
+            short_ids: owned.collect(),
+            nicknames: records()
+                .map(|record| (record.name, record.nickname.clone()))
+                .collect(),
+            unicast: BTreeMap::new(),
+            broadcast: BTreeMap::new(),
+            known: records().map(|record| record.name).collect(),
+        }
+    }
+
+    /// Takes the routes of this moment from `router`.
+    pub fn set_routes(&mut self, router: &mut Router) {
+        let unicast = router.unicast(Relation::Established).iter();
+        let others = unicast.filter(|(destination, _)| **destination != self.us);
+        self.unicast = others.map(|(to, hop)| (*to, *hop)).collect();
+        self.broadcast.clone_from(router.broadcast_table());
     }
 }

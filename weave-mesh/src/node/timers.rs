@@ -10,8 +10,10 @@ use super::ConnectionId;
 pub(super) enum Timer {
     /// Complete state of every channel to random neighbours.
     Gossip,
-    /// Changes of our own record to random neighbours.
+    /// Changes of our own record to neighbours.
     Announce,
+    /// Comparison of what we know with what some neighbours know.
+    Compare,
     /// Removal of unreachable peers.
     Collect,
     /// Recalculation of routes.

@@ -16,6 +16,8 @@ pub struct Merged {
     pub names: BTreeSet<PeerName>,
     /// The peers whose record was taken over: what is worth passing on.
     pub news: BTreeSet<PeerName>,
+    /// The peers whose record is older than the one known here: what the sender lacks.
+    pub stale: BTreeSet<PeerName>,
     /// Our own record changed by itself (an older incarnation of us was superseded, or our short
     /// id was contested) and has to be announced.
     pub local_changed: bool,
@@ -54,6 +56,9 @@ impl Topology {
         let name = record.name;
         merge.merged.names.insert(name);
         if name == self.us {
+            if record.head() != self.local().head() {
+                merge.merged.stale.insert(name);
+            }
             self.supersede_incarnation(record.head(), &mut merge.effects);
         } else if self.is_news(&record) {
             if self.is_refused(name) {
@@ -63,6 +68,9 @@ impl Topology {
             merge.mentioned.extend(record.connections.keys().copied());
             self.take_over(record, &mut merge.effects);
             merge.merged.news.insert(name);
+            merge.merged.stale.remove(&name);
+        } else if self.get(name).map(PeerRecord::head) != Some(record.head()) {
+            merge.merged.stale.insert(name);
         }
     }
 

@@ -14,6 +14,7 @@ mod gc;
 mod graph;
 mod journal;
 mod merge;
+mod router;
 mod short_ids;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,6 +11,7 @@ use crate::peer::PeerName;
 use crate::random::Random;
 
 pub use super::graph::Graph;
+pub use super::router::{Changed, Router};
 
 /// Which connections count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +72,21 @@ pub fn gossip_targets(
     except: PeerName,
     random: &mut Random,
 ) -> Vec<PeerName> {
-    let mut candidates: Vec<_> = gossip_weights(unicast_all, except).into_iter().collect();
+    let candidates = gossip_weights(unicast_all, except).into_iter().collect();
+    draw(candidates, unicast_all.len(), random)
+}
+
+/// Draws of `candidates`, neighbours with how many peers each leads to, those to gossip with if
+/// `peers` can be reached.
+#[must_use]
+pub fn draw(
+    mut candidates: Vec<(PeerName, u64)>,
+    peers: usize,
+    random: &mut Random,
+) -> Vec<PeerName> {
     let mut total: u64 = candidates.iter().map(|(_, weight)| weight).sum();
     let mut targets = Vec::new();
-    for _ in 0..gossip_fanout(unicast_all.len(), candidates.len()) {
+    for _ in 0..gossip_fanout(peers, candidates.len()) {
         let mut drawn = random.below(total);
         let hit = candidates.iter().position(|(_, weight)| {
             let is_hit = drawn < *weight;
