@@ -1,8 +1,7 @@
 //! The daemon's flags and environment, parsed into a [`Settings`] value that cannot be nonsense.
 //!
-//! Three tables: flags with an effect, flags of Weave Net that have none here (accepted with a
-//! warning, so that old manifests start), and flags that promise protection this daemon does not
-//! give (refused, because ignoring them would be unsafe).
+//! Two tables: flags with an effect, and flags of Weave Net that have none here (accepted with a
+//! warning, so that old manifests start).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +10,7 @@ use std::str::FromStr as _;
 use ipnet::IpNet;
 use weave_ipam::InitMode;
 use weave_ipam::address::parse_subnet;
+use weave_mesh::crypto::Password;
 use weave_mesh::peer::PeerName;
 
 use super::flags::{Flag, FlagError, Parsed};
@@ -19,7 +19,7 @@ mod help;
 mod table;
 
 pub use help::{help, wants_help};
-use table::{EFFECTIVE, IGNORED, REFUSED};
+use table::{EFFECTIVE, IGNORED};
 
 /// Everything the daemon is told at its start.
 #[derive(Debug, Clone)]
@@ -54,6 +54,12 @@ pub struct Settings {
     pub bpf_dir: PathBuf,
     /// Least important messages to log.
     pub log_level: crate::logging::Level,
+    /// Where the passwords of connections come from.
+    pub passwords: PasswordSource,
+    /// Networks whose frames need no encryption.
+    pub trusted_subnets: Vec<IpNet>,
+    /// Lowest protocol version of the mesh.
+    pub min_version: u8,
     /// Peers to connect to, as given.
     pub peers: Vec<String>,
     /// Whether to use the peers of the state file.
@@ -77,6 +83,17 @@ pub struct IpamSettings {
     pub default_subnet: Option<IpNet>,
     /// How the ring starts.
     pub init: InitMode,
+}
+
+/// Where the passwords of connections come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// Nowhere: connections are plain.
+    None,
+    /// The command line or the environment.
+    Given(Password),
+    /// A file that may change.
+    File(PathBuf),
 }
 
 /// Where an HTTP server listens.
@@ -136,14 +153,8 @@ impl Settings {
         words: &[String],
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
-        let table: Vec<Flag> = EFFECTIVE
-            .iter()
-            .chain(IGNORED)
-            .chain(REFUSED)
-            .copied()
-            .collect();
+        let table: Vec<Flag> = EFFECTIVE.iter().chain(IGNORED).copied().collect();
         let given = Parsed::read(&table, words)?;
-        refuse_unsafe(&given, &env)?;
 
         let port = number(&given, "port", "--port", 6783)?;
         let host = match given.value("host").unwrap_or_default() {
@@ -185,6 +196,16 @@ impl Settings {
                 let text = format!("not a valid logrus Level: {level:?}");
                 SettingsError::Combination(text)
             })?,
+            passwords: passwords(&given, &env)?,
+            trusted_subnets: trusted_subnets(&given)?,
+            min_version: match number(&given, "min-protocol-version", "--min-protocol-version", 2)?
+            {
+                version @ (1 | 2) => version,
+                other => {
+                    let text = format!("{other} is neither 1 nor 2");
+                    return Err(bad("--min-protocol-version", text));
+                }
+            },
             resume,
             print_peer_name: given.is_on("print-peer-name"),
             print_version: given.is_on("version"),
@@ -308,20 +329,39 @@ fn parse_listen(text: &str) -> Result<Option<ListenAddress>, String> {
     }
 }
 
-fn refuse_unsafe(
+/// An empty password is none, as in Weave Net.
+fn passwords(
     given: &Parsed,
     env: impl Fn(&str) -> Option<String>,
-) -> Result<(), SettingsError> {
-    let password = given
-        .value("password")
-        .map(str::to_owned)
-        .or_else(|| env("WEAVE_PASSWORD"));
-    if password.is_some_and(|password| !password.is_empty()) {
-        let text = "a password is set, but this build cannot encrypt connections; \
-                    remove --password and WEAVE_PASSWORD to run unencrypted";
-        return Err(SettingsError::Combination(text.to_owned()));
+) -> Result<PasswordSource, SettingsError> {
+    let is_set = |text: &String| !text.is_empty();
+    let flag = given.value("password").map(str::to_owned);
+    let password = flag.or_else(|| env("WEAVE_PASSWORD")).filter(is_set);
+    let file = given.value("password-file").filter(|path| !path.is_empty());
+    match (password, file) {
+        (None, None) => Ok(PasswordSource::None),
+        (Some(password), None) => Ok(PasswordSource::Given(Password::new(password))),
+        (None, Some(path)) => Ok(PasswordSource::File(path.into())),
+        (Some(_), Some(_)) => {
+            let text = "give --password or WEAVE_PASSWORD, or --password-file, not both";
+            Err(SettingsError::Combination(text.to_owned()))
+        }
     }
-    Ok(())
+}
+
+fn trusted_subnets(given: &Parsed) -> Result<Vec<IpNet>, SettingsError> {
+    let text = given.value("trusted-subnets").unwrap_or_default();
+    text.split(',')
+        .map(str::trim)
+        .filter(|subnet| !subnet.is_empty())
+        .map(|subnet| {
+            let parsed: Result<IpNet, _> = subnet.parse();
+            parsed.map(|net| net.trunc()).map_err(|_| {
+                let text = format!("{subnet:?} is not a network such as 10.0.0.0/8");
+                bad("--trusted-subnets", text)
+            })
+        })
+        .collect()
 }
 
 fn warnings(given: &Parsed) -> Vec<String> {

@@ -86,9 +86,12 @@ pub(super) async fn follow(
 
 /// Waits for a signal, or for ever.
 async fn received(signal: Option<&mut Signal>) {
-    match signal {
-        Some(signal) if signal.recv().await.is_some() => {}
-        _ => std::future::pending().await,
+    let heard = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending().await
     }
 }
 

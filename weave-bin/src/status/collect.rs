@@ -8,8 +8,8 @@ use weave_mesh::node::{ConnectionReport, LinkReport, PeerReport};
 use weave_mesh::tokio::Mesh;
 
 use super::model::{
-    BroadcastRoute, Cidr, Connection, Ipam, Mac, Paxos, Peer, PeerConnection, PendingClaim, Report,
-    RingEntry, Router, UnicastRoute, VersionCheck,
+    BroadcastRoute, Cidr, Connection, Ipam, Mac, Passwords, Paxos, Peer, PeerConnection,
+    PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute, VersionCheck,
 };
 use crate::actor::ipam::Ipam as IpamHandle;
 use crate::actor::overlay::{self, Overlay, View};
@@ -58,6 +58,22 @@ fn router(mesh: &weave_mesh::node::Report, view: Option<&View>, now: Duration) -
         protocol_min_version: mesh.protocol_min_version,
         protocol_max_version: mesh.protocol_max_version,
         encryption: mesh.encryption,
+        passwords: mesh.passwords.map(|passwords| Passwords {
+            accepted: passwords.accepted,
+            with_current: passwords.with_current,
+            with_other: passwords.with_other,
+            with_dropped: passwords.with_dropped,
+        }),
+        refused: mesh
+            .refusals
+            .iter()
+            .map(|host| Refused {
+                address: host.address.to_string(),
+                reason: host.reason.clone(),
+                count: host.count,
+                last: rfc3339(now.saturating_sub(host.ago)),
+            })
+            .collect(),
         peer_discovery: mesh.discovery,
         name: mesh.name.to_string(),
         nick_name: mesh.nickname.clone(),

@@ -90,6 +90,12 @@ pub struct Router {
     pub protocol_max_version: u8,
     /// Whether a password is set.
     pub encryption: bool,
+    /// Which passwords connections use; absent without encryption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passwords: Option<Passwords>,
+    /// Hosts that were refused before they were introduced; absent when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
     /// Whether peers are learned from other peers.
     pub peer_discovery: bool,
     /// Our peer name.
@@ -123,6 +129,41 @@ pub struct Router {
     /// MAC addresses and the peers that have them.
     #[serde(rename = "MACs", with = "null_when_empty")]
     pub macs: Vec<Mac>,
+}
+
+/// How many connections use which passwords, so that it can be seen when an old one may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Passwords {
+    /// Passwords that are accepted.
+    pub accepted: usize,
+    /// Connections with the one in use.
+    pub with_current: usize,
+    /// Connections with another accepted one.
+    pub with_other: usize,
+    /// Connections with one that is no longer accepted.
+    pub with_dropped: usize,
+}
+
+impl Passwords {
+    /// Whether not all connections have one and the same password, or need not have.
+    pub fn is_changing(self) -> bool {
+        self.accepted > 1 || self.with_other > 0 || self.with_dropped > 0
+    }
+}
+
+/// A host whose connections were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Refused {
+    /// Its address.
+    pub address: String,
+    /// Why the last one was refused.
+    pub reason: String,
+    /// How many were refused.
+    pub count: u64,
+    /// When the last one was, RFC 3339.
+    pub last: String,
 }
 
 /// One peer of the topology.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::model::{Connection, Dns, Ipam, Report, Router, VersionCheck};
+use super::model::{Connection, Dns, Ipam, Passwords, Refused, Report, Router, VersionCheck};
 
 /// The `/status` page.
 pub fn overview(report: &Report) -> String {
@@ -205,6 +205,38 @@ fn router_block(page: &mut String, router: &Router) {
         router.trusted_subnets.join(", ")
     };
     line(page, "TrustedSubnets", &trusted);
+    if let Some(passwords) = router.passwords.filter(|passwords| passwords.is_changing()) {
+        line(page, "Passwords", &password_use(passwords));
+    }
+    for host in &router.refused {
+        line(page, "Refused", &refusal(host));
+    }
+}
+
+fn password_use(passwords: Passwords) -> String {
+    let Passwords {
+        accepted,
+        with_current,
+        with_other,
+        with_dropped,
+    } = passwords;
+    format!(
+        "{accepted} accepted; connections: {with_current} with the first, {with_other} with \
+         another, {with_dropped} with a dropped one"
+    )
+}
+
+fn refusal(host: &Refused) -> String {
+    let Refused {
+        address,
+        reason,
+        count,
+        last,
+    } = host;
+    format!(
+        "{address} {count} times, last at {}: {reason}",
+        slashed(last)
+    )
 }
 
 fn connection_counts(router: &Router) -> String {

@@ -147,6 +147,9 @@ impl<W: Wire> Task<W> {
     }
 
     async fn handle_confirmed(&mut self, now: Duration, connection: &OverlayConnection) {
+        if connection.encrypted {
+            return self.withhold(connection).await;
+        }
         let slot = connection.overlays.iter().position(|name| name == NAME);
         let slot = slot.and_then(|slot| u8::try_from(slot).ok());
         let (local, peer) = (ipv4(connection.local), ipv4(connection.peer));
@@ -179,6 +182,16 @@ impl<W: Wire> Task<W> {
                 encrypted: connection.encrypted,
             },
         );
+    }
+
+    /// Keeps frames off a connection whose data has to be encrypted, which fastdp cannot do. Mesh
+    /// messages go on; the connection stays pending and says why.
+    async fn withhold(&mut self, connection: &OverlayConnection) {
+        let label = self.label(connection.remote);
+        warn!("fastdp ->[{label}]: not used, {WITHHELD}");
+        let attributes = BTreeMap::from([("reason".to_owned(), WITHHELD.to_owned())]);
+        let mesh = &self.around.mesh;
+        mesh.set_overlay(connection.id, "none", attributes).await;
     }
 
     fn handle_time(&mut self, now: Duration) {
@@ -326,6 +339,9 @@ fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Why frames are kept off an encrypted connection.
+const WITHHELD: &str =
+    "it sends in clear and the network is not in the trusted subnets of both peers";
 const QUEUE: usize = 16;
 const SWEEP: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use crate::args::flags::Flag;
 
-use super::table::{EFFECTIVE, IGNORED, REFUSED};
+use super::table::{EFFECTIVE, IGNORED};
 
 /// Whether `words` ask for the usage text: one of them does, before `--`, whatever the others say.
 pub fn wants_help(words: &[String]) -> bool {
@@ -29,9 +29,7 @@ pub fn help() -> String {
         text += &format!("  {usage:width$}  {}{default}\n", flag.help);
     }
     let ignored = names(IGNORED);
-    let refused = names(REFUSED);
     text += &format!("\nAccepted without effect: {ignored}\n");
-    text += &format!("Refused, since it promises what is not done: {refused}, WEAVE_PASSWORD\n");
     text
 }
 
@@ -83,14 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn flags_without_effect_and_refused_ones_are_told_apart() {
+    fn flags_without_effect_are_told_apart() {
         let text = help();
         let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
         let words = |start: &str| line(start).split_whitespace().collect::<Vec<_>>();
 
         let ignored = words("Accepted without effect:");
         assert!(ignored.contains(&"--no-dns") && !ignored.contains(&"--password"));
-        assert!(line("Refused").contains("--password"));
         for flag in IGNORED {
             let name = format!("--{}", flag.name);
             assert!(ignored.contains(&name.as_str()), "{name}");

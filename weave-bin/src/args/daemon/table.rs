@@ -45,6 +45,11 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "info",
         "least important messages to log: debug, info, warning or error",
     ),
+    Flag::value("min-protocol-version").explained(
+        "1|2",
+        "2",
+        "lowest mesh protocol version to accept; 1 introduces itself in clear",
+    ),
     Flag::value("mtu").explained("BYTES", "", "MTU of the network; else WEAVE_MTU, else 1376"),
     Flag::value("name").explained(
         "PEER_NAME",
@@ -54,6 +59,16 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::value("nickname").explained("NAME", "", "name shown to people; else the host name"),
     Flag::switch("no-discovery").explained("", "", "connect to the peers given only"),
     Flag::switch("no-fastdp").explained("", "", "join the mesh but forward no frames"),
+    Flag::secret("password").explained(
+        "WORD",
+        "",
+        "encrypt connections with this password; else WEAVE_PASSWORD",
+    ),
+    Flag::value("password-file").explained(
+        "FILE",
+        "",
+        "as --password, one a line: the first is used, all are accepted; read again on change",
+    ),
     Flag::value("port").explained(
         "PORT",
         "6783",
@@ -62,6 +77,11 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::switch("print-peer-name").explained("", "", "print the peer name and end"),
     Flag::switch("resume").explained("", "", "connect to the peers of the state file"),
     Flag::value("status-addr").explained("ADDR", "", "status HTTP, read only; as --http-addr"),
+    Flag::value("trusted-subnets").explained(
+        "CIDR,...",
+        "",
+        "networks whose frames need no encryption; mesh messages have it all the same",
+    ),
     Flag::switch("version").explained("", "", "print the version and end"),
     Flag::value("weave-bridge").explained("NAME", "weave", "name of the bridge"),
 ];
@@ -85,7 +105,6 @@ pub(super) const IGNORED: &[Flag] = &[
     Flag::value("hostname-match"),
     Flag::value("hostname-replacement"),
     Flag::value("metrics-addr"),
-    Flag::value("min-protocol-version"),
     Flag::switch("no-bridged-fastdp"),
     Flag::switch("no-default-ipalloc"),
     Flag::switch("no-dns"),
@@ -109,9 +128,5 @@ pub(super) const IGNORED: &[Flag] = &[
     Flag::switch("tls"),
     Flag::switch("tlsverify"),
     Flag::secret("token"),
-    Flag::value("trusted-subnets"),
     Flag::switch("without-dns"),
 ];
-
-/// Flags that promise a protection the daemon does not give.
-pub(super) const REFUSED: &[Flag] = &[Flag::secret("password")];

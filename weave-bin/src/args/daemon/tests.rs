@@ -121,16 +121,53 @@ fn nonsense_values_name_flag_and_value() {
 }
 
 #[test]
-fn a_password_is_refused_rather_than_ignored() {
-    assert!(refusal("--password=x").contains("cannot encrypt"));
-    let by_variable = read_with("", &[("WEAVE_PASSWORD", "x")]);
+fn a_password_comes_from_flag_then_variable_or_from_a_file() {
+    let source = |line: &str, variable: &str| {
+        read_with(line, &[("WEAVE_PASSWORD", variable)]).map(|settings| settings.passwords)
+    };
+    let given = |word: &str| PasswordSource::Given(Password::new(word));
+
+    assert_eq!(source("--password=x", "y").unwrap(), given("x"));
+    assert_eq!(source("", "y").unwrap(), given("y"));
+    assert_eq!(source("--password=", "y").unwrap(), PasswordSource::None);
+    assert_eq!(source("", "").unwrap(), PasswordSource::None);
+    let file = source("--password-file=/run/secret", "").unwrap();
+    assert_eq!(file, PasswordSource::File("/run/secret".into()));
+    assert!(source("--password-file=/run/secret", "y").is_err());
+    assert!(refusal("--password=x --password-file=f").contains("not both"));
+}
+
+#[test]
+fn a_password_is_not_shown() {
+    let settings = read("--password=hush").unwrap();
+
+    assert!(!format!("{settings:?}").contains("hush"));
+}
+
+#[test]
+fn trusted_subnets_are_a_list_of_networks() {
+    let settings = read("--trusted-subnets=10.1.2.3/8,192.168.0.0/16").unwrap();
+
+    let shown: Vec<String> = settings
+        .trusted_subnets
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(shown, ["10.0.0.0/8", "192.168.0.0/16"]);
     assert!(
-        by_variable
-            .unwrap_err()
-            .to_string()
-            .contains("cannot encrypt")
+        read("--trusted-subnets=")
+            .unwrap()
+            .trusted_subnets
+            .is_empty()
     );
-    assert!(read_with("--password=", &[("WEAVE_PASSWORD", "")]).is_ok());
+    assert!(refusal("--trusted-subnets=10.0.0.0").contains("--trusted-subnets: \"10.0.0.0\""));
+}
+
+#[test]
+fn version_1_of_the_protocol_has_to_be_asked_for() {
+    assert_eq!(read("").unwrap().min_version, 2);
+    assert_eq!(read("--min-protocol-version=1").unwrap().min_version, 1);
+    assert!(refusal("--min-protocol-version=3").contains("neither 1 nor 2"));
 }
 
 #[test]
