@@ -228,6 +228,9 @@ impl Driver {
             } => node.set_overlay(id, name, attributes),
             Command::SendControl { id, body } => node.send_control(now, id, &body),
             Command::OverlayFailed { id, reason } => node.handle_overlay_failed(now, id, reason),
+            Command::SetKeyring { keyring, reply } => {
+                let _ = reply.send(node.set_keyring(keyring));
+            }
             Command::Report { reply } => {
                 let mut report = node.report(now);
                 report.counters.control_dropped = self.control_dropped;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::crypto::{Keyring, KeyringError};
 use crate::node::{ConnectionId, Report, RouteTable, UnicastError};
 use crate::peer::PeerName;
 
@@ -65,6 +66,10 @@ pub(super) enum Command {
     OverlayFailed {
         id: ConnectionId,
         reason: String,
+    },
+    SetKeyring {
+        keyring: Keyring,
+        reply: oneshot::Sender<Result<(), KeyringError>>,
     },
     Report {
         reply: oneshot::Sender<Report>,
@@ -179,6 +184,20 @@ impl Mesh {
     /// Ends a connection because its data overlays do not work.
     pub async fn overlay_failed(&self, id: ConnectionId, reason: String) {
         self.tell(Command::OverlayFailed { id, reason }).await;
+    }
+
+    /// Changes the passwords that are used and accepted. Connections stay as they are. To change
+    /// the password of a mesh, first accept the new one on every peer, then make it the current
+    /// one on every peer, then drop the old one on every peer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there was no password and now is one, or the other way round, and if the mesh has
+    /// stopped; the passwords in use stay.
+    pub async fn set_keyring(&self, keyring: Keyring) -> Result<(), KeyringError> {
+        self.ask(|reply| Command::SetKeyring { keyring, reply })
+            .await
+            .unwrap_or(Err(KeyringError::Stopped))
     }
 
     /// The routes for the data plane. The snapshot is replaced whole, and only when it differs.

@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
 
+use crate::crypto::KeySeed;
 use crate::gossip::Channel;
 use crate::node::{Node, RouteTable};
 use driver::Driver;
@@ -52,6 +54,11 @@ pub async fn start(
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     config.listen = listener.local_addr().map_err(listen_error)?;
     config.seed = Some(config.seed.unwrap_or_else(socket::random_seed));
+    if config.key_seed.is_none() {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(|error| Error::Randomness(error.to_string()))?;
+        config.key_seed = Some(KeySeed::from(*seed));
+    }
     let listen = config.listen;
     let table = Arc::new(RouteTable::empty(config.name));
     let node = Node::new(config, channels)?;
@@ -86,6 +93,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The system has no random bytes to make keys of.
+    #[error("cannot draw random bytes: {0}")]
+    Randomness(String),
 }
 
 /// Commands that wait before callers of the handle do.
