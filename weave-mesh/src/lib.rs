@@ -9,7 +9,8 @@
 //! - [`peer`] and [`topology`] are the state: records, their merge, and the routes that follow;
 //! - [`connection`], [`connector`], [`gossip`] and [`overlay`] are the parts of the engine, [`node`]
 //!   joins them; time and randomness are arguments;
-//! - `tokio` (feature of that name) binds the engine to sockets.
+//! - `tokio` (feature of that name) binds the engine to sockets, `sim` (feature too) to a network
+//!   in virtual time.
 //!
 //! # What it promises
 //!
@@ -29,6 +30,8 @@ pub mod node;
 pub mod overlay;
 pub mod peer;
 pub mod random;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 pub mod topology;
