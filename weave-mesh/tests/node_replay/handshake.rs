@@ -17,7 +17,7 @@ fn recorded() -> Vec<Value> {
     cases(include_str!("../vectors/handshake.json"))
 }
 
-fn case(name: &str) -> Value {
+pub(crate) fn case(name: &str) -> Value {
     recorded()
         .into_iter()
         .find(|case| case["name"] == name)
@@ -25,7 +25,7 @@ fn case(name: &str) -> Value {
 }
 
 /// What a recorded side offers.
-fn offer(side: &Value) -> Offer {
+pub(crate) fn offer(side: &Value) -> Offer {
     let number = |key: &str| u8::try_from(side[key].as_u64().unwrap()).unwrap();
     Offer {
         versions: Header {
@@ -36,7 +36,7 @@ fn offer(side: &Value) -> Offer {
     }
 }
 
-fn features(map: &Value) -> Features {
+pub(crate) fn features(map: &Value) -> Features {
     let text = |key: &str| map[key].as_str();
     Features {
         name: text("Name").unwrap().parse().unwrap(),

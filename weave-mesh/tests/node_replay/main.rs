@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod capture;
+mod encrypted;
 mod handshake;
 mod mutations;
 

@@ -4,6 +4,7 @@
 
 mod allocator;
 mod capture;
+mod crypto;
 mod frames;
 mod gob;
 mod handshake;
