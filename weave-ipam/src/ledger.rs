@@ -79,6 +79,10 @@ impl Ledger {
         addresses
     }
 
+    pub(crate) fn holding(&self, ident: &str) -> Option<&Holding> {
+        self.holdings.get(ident)
+    }
+
     pub(crate) fn holder(&self, address: IpAddr) -> Option<&str> {
         self.holders.get(&address).map(String::as_str)
     }

@@ -28,4 +28,7 @@ pub use crate::ring::Ring;
 pub use crate::snapshot::{Snapshot, SnapshotEntry, SnapshotError, SnapshotRing};
 pub use crate::space::Space;
 pub use crate::span::{AddressRange, Family, Span};
-pub use crate::status::{EntryStatus, OwnerStatus, PaxosStatus, Phase, Status};
+pub use crate::status::{
+    DoubtStatus, EntryStatus, HoldCause, HoldStatus, OwnerStatus, PaxosStatus, Phase,
+    RenumberStatus, Status,
+};

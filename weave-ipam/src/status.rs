@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -42,6 +43,14 @@ pub struct Status {
     pub conflicts: Vec<String>,
     /// The last refusal of each source, as text.
     pub refusals: Vec<String>,
+    /// What of our own space is not given at this time, and why.
+    pub holds: Vec<HoldStatus>,
+    /// Why another process may run under our name.
+    pub doubt: Option<DoubtStatus>,
+    /// Addresses in use here that other peers own: to be given to us, or renumbered.
+    pub renumber: Vec<RenumberStatus>,
+    /// Events left out because nobody took them.
+    pub events_dropped: u64,
 }
 
 /// What an allocator is doing.
@@ -81,6 +90,130 @@ impl fmt::Display for Phase {
             }
             Self::Priming => f.write_str("priming"),
             Self::Idle => f.write_str("idle"),
+        }
+    }
+}
+
+/// Why own space is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum HoldCause {
+    /// After a start from saved state the others are heard first.
+    Restart,
+    /// Another process may run under our name.
+    Doubt,
+    /// What was taken over is not given before the others were heard.
+    Takeover,
+}
+
+impl fmt::Display for HoldCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Restart => "hearing the other peers after a restart",
+            Self::Doubt => "another process may run under our name",
+            Self::Takeover => "hearing the other peers after a takeover",
+        })
+    }
+}
+
+/// Own space that is not given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct HoldStatus {
+    /// Why.
+    pub cause: HoldCause,
+    /// Which of it.
+    pub ranges: Vec<String>,
+    /// When it ends at the latest, in the caller's time.
+    pub until: Duration,
+    /// Whose rings are waited for.
+    pub awaited: Vec<PeerId>,
+}
+
+impl fmt::Display for HoldStatus {
+    /// `10.32.0.0/12 held: hearing the other peers after a restart (waiting for 2)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} held: {}", self.ranges.join(" "), self.cause)?;
+        match self.awaited.len() {
+            0 => Ok(()),
+            count => write!(f, " (waiting for {count})"),
+        }
+    }
+}
+
+/// Evidence that another process edits our entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct DoubtStatus {
+    /// Whether evidence came so often that the other process must be running.
+    pub is_twin: bool,
+    /// An entry of ours that is known better elsewhere.
+    pub token: IpAddr,
+    /// By whose ring.
+    pub reporter: PeerId,
+    /// The version it has there.
+    pub version: u32,
+    /// When it was first seen, in the caller's time.
+    pub since: Duration,
+}
+
+impl fmt::Display for DoubtStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            token,
+            reporter,
+            version,
+            ..
+        } = self;
+        if self.is_twin {
+            write!(
+                f,
+                "another process runs under our name, seen by {reporter} at {token} v{version}: \
+                 stop one of the two or give it a name of its own"
+            )
+        } else {
+            write!(
+                f,
+                "peer {reporter} knows our entry {token} v{version} better than we do: our state was \
+                 rolled back or lost, or another process runs under our name"
+            )
+        }
+    }
+}
+
+/// An address in use here that another peer owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RenumberStatus {
+    /// Who holds it here.
+    pub ident: String,
+    /// The address.
+    pub address: IpNet,
+    /// Who owns it by the ring, or refused to give it.
+    pub owner: PeerId,
+    /// Whether the owner refused: then the holder needs another address.
+    pub is_refused: bool,
+}
+
+impl fmt::Display for RenumberStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            ident,
+            address,
+            owner,
+            ..
+        } = self;
+        if self.is_refused {
+            write!(
+                f,
+                "{address} of {ident} belongs to {owner}: give it another address"
+            )
+        } else {
+            write!(f, "{address} of {ident} is being asked for from {owner}")
         }
     }
 }

@@ -7,7 +7,8 @@
 //! - a request for a whole subnet is refused by the ring alone, without a denial, since a denial
 //!   makes the receiver fail every claim in that subnet;
 //! - such a denial, when received, fails no claim;
-//! - space of a peer that is in the network is not taken over.
+//! - space of a peer that is in the network is not taken over;
+//! - whoever takes space over asks the others for their rings.
 #![cfg(feature = "mesh")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -356,6 +357,10 @@ impl Player {
                     Transmit::Broadcast => {
                         (*name, None, Sent::State(sorted(allocator.state(UNIX))))
                     }
+                    Transmit::Unicast {
+                        message: Message::RingUpdate(state),
+                        ..
+                    } if state.ring.is_none() => continue,
                     Transmit::Unicast { to, message } => (*name, Some(to), Sent::of(message)),
                 });
             }

@@ -93,10 +93,11 @@ impl Ask {
 }
 
 impl Allocator {
-    /// Asks a peer that may have free addresses in `range`, unless one has been asked.
-    pub(super) fn ask_for_space(&mut self, now: Duration, range: Span) {
+    /// Asks a peer that may have free addresses in `range`, unless one has been asked. Whether one
+    /// may still answer.
+    pub(super) fn ask_for_space(&mut self, now: Duration, range: Span) -> bool {
         if self.asks.asked(range).is_some() {
-            return;
+            return true;
         }
         let seed = self.random.next_u64();
         let mut donors = self.ring.choose_donors(range, seed);
@@ -107,9 +108,10 @@ impl Allocator {
             .find(|peer| ask.is_none_or(|ask| !ask.tried.contains(peer)));
         let again = donors.first().filter(|_| ask.is_none_or(|ask| ask.is_due));
         let Some(to) = untried.or(again).copied() else {
-            return;
+            return false;
         };
         self.ask(now, range, to);
+        true
     }
 
     /// Asks the owner for one address.
@@ -143,7 +145,7 @@ impl Allocator {
         ask.is_due = false;
         ask.expires = now + TICK;
         let family = self.universe.family;
-        self.unicasts.push_back(Unicast::Request(
+        self.queue(Unicast::Request(
             to,
             AddressRange {
                 family,

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::pending::{Allocate, Claim, Kind};
+use super::pending::{Allocate, Claim, Keep, Kind, Request};
 use super::{Allocator, Answer, Error, Event, Ticket};
 use crate::address::host_range;
 use crate::ledger::ANONYMOUS;
 use crate::peer::PeerId;
-use crate::span::{AddressRange, Family, number};
+use crate::span::{AddressRange, Family, Span, number};
 
 /// Ticks after which a claim fails if its owner is not in the network: 25 seconds, as in Weave Net.
 const CLAIM_TRIES: u32 = 5;
@@ -25,7 +25,9 @@ impl Allocator {
     ) -> Result<Option<IpNet>, Error> {
         let subnet = request.subnet;
         let range = AddressRange::of(subnet);
-        let held = self.ledger.held_in(&request.ident, range).next();
+        self.dead.remove(&request.ident);
+        let is_kept = |held: &IpNet| !self.renumber.contains_key(&held.addr());
+        let held = self.ledger.held_in(&request.ident, range).find(is_kept);
         if let Some(held) = held {
             return Ok(Some(with_prefix_of(subnet, held.addr())));
         }
@@ -43,16 +45,31 @@ impl Allocator {
             return Ok(None);
         }
         let hosts = host_range(subnet).span.intersection(common);
-        let spans = hosts
-            .map(|hosts| self.contests.undisputed(hosts))
-            .unwrap_or_default();
-        let Some(free) = spans.into_iter().find_map(|span| self.space.allocate(span)) else {
-            self.ask_for_space(now, common);
+        let Some(free) = hosts.and_then(|hosts| self.take_free(now, hosts, common)) else {
             return Ok(None);
         };
         let address = with_prefix_of(subnet, self.universe.family.address(free));
         self.record(&request.ident, address, request.is_container);
         Ok(Some(address))
+    }
+
+    /// The lowest free address of ours in `hosts`. If there is none, peers are asked for space in
+    /// `range`; if none of them can be asked, the address that has rested longest is taken.
+    fn take_free(&mut self, now: Duration, hosts: Span, range: Span) -> Option<u128> {
+        if self.is_holding_all() {
+            return None;
+        }
+        if self.is_unrestricted()
+            && let Some(free) = self.space.allocate(hosts)
+        {
+            return Some(free);
+        }
+        let spans = self.available(hosts);
+        let free = spans.iter().find_map(|span| self.space.allocate(*span));
+        if free.is_some() || self.ask_for_space(now, range) {
+            return free;
+        }
+        { spans.iter() }.find_map(|span| self.space.allocate_cooling(*span))
     }
 
     /// Whether the claim is met. It is not when it has to wait.
@@ -61,6 +78,7 @@ impl Allocator {
         let at = number(address.addr());
         let is_ours_to_give =
             Family::of(address.addr()) == self.universe.family && self.ring.contains(at);
+        self.dead.remove(&claim.ident);
         if !is_ours_to_give {
             return self.claim_outside(claim).map(|()| true);
         }
@@ -69,7 +87,7 @@ impl Allocator {
         }
         match self.ring.owner(at) {
             None => Ok(false),
-            Some(owner) if owner == self.config.peer => self.claim_own(claim).map(|()| true),
+            Some(owner) if owner == self.config.peer => self.claim_own(claim),
             Some(owner) if self.reachable.contains(&owner) => {
                 self.ask_for_address(now, at, owner);
                 Ok(false)
@@ -92,6 +110,11 @@ impl Allocator {
         match self.ledger.holder(address.addr()) {
             None => self.record(ident, *address, *is_container),
             Some(holder) if holder == ident || ident == ANONYMOUS => {}
+            Some(holder) if self.dead.contains_key(holder) => {
+                let holder = holder.to_owned();
+                self.ledger.release(&holder, address.addr());
+                self.record(ident, *address, *is_container);
+            }
             Some(holder) => {
                 let holder = holder.to_owned();
                 return Err(Error::AlreadyInUseBy {
@@ -103,21 +126,24 @@ impl Allocator {
         Ok(())
     }
 
-    fn claim_own(&mut self, claim: &Claim) -> Result<(), Error> {
+    fn claim_own(&mut self, claim: &Claim) -> Result<bool, Error> {
         let Claim {
             ident,
             address,
             is_container,
             ..
         } = claim;
+        let at = number(address.addr());
         let text = address.addr().to_string();
         match self.ledger.holder(address.addr()) {
+            // An address that is in use already is noted in any case.
+            None if !claim.is_patient && self.available(Span::single(at)).is_empty() => Ok(false),
             None => {
-                self.space.claim(number(address.addr()))?;
+                self.space.claim(at)?;
                 self.record(ident, *address, *is_container);
-                Ok(())
+                Ok(true)
             }
-            Some(holder) if holder == ident || ident == ANONYMOUS => Ok(()),
+            Some(holder) if holder == ident || ident == ANONYMOUS => Ok(true),
             Some(holder) if holder == text => Err(Error::AlreadyInUse(*address)),
             Some(holder) => Err(Error::AlreadyOwned {
                 address: *address,
@@ -138,6 +164,7 @@ impl Allocator {
             let result = Err(self.owned_by(address, owner, None));
             self.events.push_back(Event::Settled { ticket, result });
         }
+        self.must_renumber(at, owner);
     }
 
     // ===== retries =====
@@ -174,6 +201,10 @@ impl Allocator {
         };
         let result = match &request.kind {
             Kind::Prime => Ok((!self.ring.is_empty()).then_some(Answer::Done)),
+            Kind::Keep(keep) => {
+                self.retry_keep(now, ticket, request.clone(), &keep.clone());
+                return;
+            }
             Kind::Claim(claim) => self
                 .try_claim(now, claim)
                 .map(|is_met| is_met.then_some(Answer::Done)),
@@ -184,6 +215,13 @@ impl Allocator {
         match result.transpose() {
             Some(result) => self.events.push_back(Event::Settled { ticket, result }),
             None => self.pending.put_back(ticket, request),
+        }
+    }
+
+    fn retry_keep(&mut self, now: Duration, ticket: Ticket, request: Request, keep: &Keep) {
+        self.pending.put_back(ticket, request);
+        if self.try_keep(now, keep) {
+            self.pending.drop_keep(keep.address.addr());
         }
     }
 
@@ -202,6 +240,9 @@ impl Allocator {
     fn reason_to_wait(&self, kind: &Kind) -> String {
         if self.ring.is_empty() {
             return self.phase().to_string();
+        }
+        if let Some(hold) = self.hold_status().first() {
+            return hold.to_string();
         }
         let asked = kind
             .range(self.universe.span)

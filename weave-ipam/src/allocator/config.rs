@@ -29,11 +29,19 @@ pub struct Config {
     pub seed: u64,
     /// How long a released address is not handed out. The time is counted anew after a restart.
     pub cool_down: Duration,
+    /// How long others are looked for and heard after a start with saved state, and after a
+    /// takeover, before addresses are given. Zero: not at all.
+    pub hold: Duration,
+    /// Whether to hold back after a start without saved state, too. For peers whose ring is given
+    /// by configuration and that may have lost their state.
+    pub is_cautious: bool,
+    /// How long a container that died keeps its addresses.
+    pub dead_hold: Duration,
 }
 
 impl Config {
-    /// Defaults: consensus, no nickname, no cool-down, the universe as default subnet. `uid` and
-    /// `seed` are 0 and should be set to random numbers.
+    /// Defaults: consensus, no nickname, no cool-down, the universe as default subnet, a hold of 10
+    /// seconds after a restart, 30 seconds for dead containers. `uid` and `seed` are 0 and should be set to random numbers.
     #[must_use]
     pub const fn new(universe: IpNet, peer: PeerId) -> Self {
         Self {
@@ -45,6 +53,9 @@ impl Config {
             init: InitMode::Consensus { expected: None },
             seed: 0,
             cool_down: Duration::ZERO,
+            hold: Duration::from_secs(10),
+            is_cautious: false,
+            dead_hold: Duration::from_secs(30),
         }
     }
 
@@ -87,6 +98,27 @@ impl Config {
     #[must_use]
     pub const fn cool_down(mut self, cool_down: Duration) -> Self {
         self.cool_down = cool_down;
+        self
+    }
+
+    /// Sets [`Config::hold`].
+    #[must_use]
+    pub const fn hold(mut self, hold: Duration) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// Sets [`Config::is_cautious`].
+    #[must_use]
+    pub const fn cautious(mut self, is_cautious: bool) -> Self {
+        self.is_cautious = is_cautious;
+        self
+    }
+
+    /// Sets [`Config::dead_hold`].
+    #[must_use]
+    pub const fn dead_hold(mut self, hold: Duration) -> Self {
+        self.dead_hold = hold;
         self
     }
 

@@ -66,6 +66,11 @@ impl Contests {
         self.rebuild();
     }
 
+    /// Whether nothing is contested.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
     /// `span` without what is contested.
     pub(super) fn undisputed(&self, span: Span) -> Vec<Span> {
         if self.spans.is_empty() {
@@ -80,8 +85,10 @@ impl Contests {
         reports.flat_map(|(peer, report)| report.spans.iter().map(|span| (*peer, *span)))
     }
 
-    pub(super) fn conflicts(&self) -> impl Iterator<Item = &Conflict> {
-        self.reports.values().flat_map(|report| &report.conflicts)
+    /// What contradicts ours, and by whose ring.
+    pub(super) fn conflicts(&self) -> impl Iterator<Item = (PeerId, &Conflict)> {
+        let reports = self.reports.iter();
+        reports.flat_map(|(peer, report)| report.conflicts.iter().map(|one| (*peer, one)))
     }
 
     fn rebuild(&mut self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::TakeoverRefusal;
+use super::pending::Kind;
 use super::{Allocator, Event, Ticket};
 use crate::peer::PeerId;
 
@@ -15,20 +16,31 @@ impl Allocator {
     ///
     /// A peer that is alive elsewhere, behind a partition, cannot be told from one that is gone.
     pub fn takeover(&mut self, now: Duration, peer: &str) -> u128 {
-        let gained = match self.victim(peer) {
-            Ok(victim) => self.take_from(now, victim),
-            Err(reason) => {
-                let peer = peer.to_owned();
-                self.events
-                    .push_back(Event::TakeoverRefused { peer, reason });
-                0
-            }
-        };
-        self.commit(now);
-        gained
+        self.try_takeover(now, peer).unwrap_or_else(|reason| {
+            let peer = peer.to_owned();
+            let event = Event::TakeoverRefused { peer, reason };
+            self.events.push_back(event);
+            0
+        })
     }
 
-    /// Leaves: cancels what waits, hands all space to an heir and refuses further requests. Who
+    /// Like [`Allocator::takeover`], but says why it is not done. While other peers are in the
+    /// network, what was gained is not given before they had their say ([`Config::hold`]).
+    ///
+    /// # Errors
+    ///
+    /// [`TakeoverRefusal`]; nothing has changed then.
+    ///
+    /// [`Config::hold`]: crate::Config::hold
+    pub fn try_takeover(&mut self, now: Duration, peer: &str) -> Result<u128, TakeoverRefusal> {
+        let victim = self.victim(peer)?;
+        let gained = self.take_from(now, victim);
+        self.commit(now);
+        Ok(gained)
+    }
+
+    /// Leaves: cancels what waits, hands all space to an heir and refuses further requests. With
+    /// nobody to inherit it, the space stays ours: it is lost to no one. Who
     /// holds our addresses stays recorded. Messages are still answered.
     pub fn shutdown(&mut self, now: Duration) {
         self.is_shut_down = true;
@@ -36,12 +48,14 @@ impl Allocator {
         for ticket in self.pending.in_order() {
             self.cancel_with_error(ticket);
         }
+        self.pending.drop_keeps();
         let us = self.config.peer;
-        if !self.ring.ranges_of(us).is_empty() {
-            let heir = self.heir();
-            Arc::make_mut(&mut self.ring).transfer(us, heir.unwrap_or(PeerId::NONE));
+        if !self.ring.ranges_of(us).is_empty()
+            && let Some(heir) = self.heir()
+        {
+            Arc::make_mut(&mut self.ring).transfer(us, heir);
             self.is_dirty = true;
-            self.is_broadcast_due |= heir.is_some();
+            self.is_broadcast_due = true;
         }
         self.space.clear();
         self.commit(now);
@@ -75,6 +89,7 @@ impl Allocator {
         }
         tracing::debug!(%victim, ranges = ranges.len(), "taken over");
         self.contests.forget(victim);
+        self.hold_taken(now, &ranges);
         self.follow_ring();
         self.is_broadcast_due = true;
         self.retry(now);
@@ -101,8 +116,10 @@ impl Allocator {
             .find(|peer| *peer != us && *peer != PeerId::NONE)
     }
 
-    fn cancel_with_error(&mut self, ticket: Ticket) {
-        if let Some(request) = self.pending.take(ticket) {
+    pub(super) fn cancel_with_error(&mut self, ticket: Ticket) {
+        if let Some(request) = self.pending.take(ticket)
+            && !matches!(request.kind, Kind::Keep(_))
+        {
             let result = Err(super::Error::Cancelled(request.kind.describe()));
             self.events.push_back(Event::Settled { ticket, result });
         }

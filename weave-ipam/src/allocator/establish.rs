@@ -10,7 +10,7 @@ use crate::peer::PeerId;
 impl Allocator {
     /// Starts a vote, or a wait for others to vote, unless there is a ring or one is going on.
     pub(super) fn establish(&mut self, now: Duration) {
-        if !self.ring.is_empty() || self.is_awaiting {
+        if !self.ring.is_empty() || self.is_awaiting || self.is_shut_down {
             return;
         }
         self.is_awaiting = true;

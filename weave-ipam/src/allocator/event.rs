@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::config::ConfigError;
+use super::pending::MAX_PENDING;
 use crate::address::AddressError;
 use crate::message::Message;
 use crate::peer::PeerId;
@@ -13,6 +14,7 @@ use crate::ring::{Conflict, Violation};
 use crate::snapshot::SnapshotError;
 use crate::space::SpaceError;
 use crate::span::AddressRange;
+use crate::status::HoldCause;
 
 /// A request is answered, or will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +82,43 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
-    /// Peers know newer versions of our own entry than we do: this peer's state was rolled back, or
+    /// Peers know more of our own entries than we do: this peer's state was rolled back or lost, or
     /// another process runs under its name.
     Outdated {
         /// First address of the first such entry.
         token: IpAddr,
         /// How many entries.
         count: usize,
+    },
+    /// Another process runs under our name: evidence comes again and again. Stop or rename one.
+    Twin {
+        /// An entry of ours that it edits.
+        token: IpAddr,
+        /// Whose ring shows it.
+        reporter: PeerId,
+    },
+    /// Nothing is given from our own space, or a part of it, until [`Event::HoldOver`].
+    Held(HoldCause),
+    /// What was held for this cause is given again.
+    HoldOver(HoldCause),
+    /// Our ring gave way to one that was formed by other peers.
+    RingReplaced {
+        /// Among whom the ring was formed that is no more.
+        given_up: Vec<PeerId>,
+        /// Among whom the other was formed.
+        taken: Vec<PeerId>,
+        /// Addresses in use whose owners are asked for them.
+        unsettled: usize,
+    },
+    /// An address in use here belongs to another peer, which does not give it: the holder needs
+    /// another.
+    Renumber {
+        /// The holder.
+        ident: String,
+        /// The address.
+        address: IpNet,
+        /// Whose it is.
+        owner: PeerId,
     },
     /// A range that was ours belongs to another peer; nothing in it was in use.
     RangeLost(AddressRange),
@@ -180,6 +212,9 @@ pub enum Error {
         /// What it was waiting for.
         waiting: String,
     },
+    /// Too many requests wait.
+    #[error("{0} refused: {MAX_PENDING} requests wait already")]
+    Busy(String),
     /// The claimed address has a holder.
     #[error("address {address} is already owned by {holder}")]
     AlreadyOwned {

@@ -28,6 +28,8 @@ impl Allocator {
         let has_news = !peers.is_subset(&self.reachable);
         self.reachable = peers;
         self.targets = targets;
+        self.is_reach_told = true;
+        self.advance_restart(now);
         let owners = if gone.is_empty() {
             BTreeSet::new()
         } else {
@@ -45,6 +47,7 @@ impl Allocator {
         if (has_news || is_ask_dropped) && !self.ring.is_empty() {
             self.retry(now);
         }
+        self.review_holds(now);
         self.commit(now);
     }
 
@@ -92,7 +95,12 @@ impl Allocator {
         let reporter = state.ring.as_ref().map(|ring| ring.peer());
         self.learn_nicknames([source, reporter], state.nicknames);
         if let Some(ring) = state.ring {
-            return self.merge(now, source, &ring);
+            let is_news = self.merge(now, source, &ring);
+            self.heard(now, ring.peer());
+            return is_news;
+        }
+        if let Some(source) = source {
+            self.heard(now, source);
         }
         if !self.ring.is_empty() {
             if let Some(source) = source {
@@ -110,18 +118,27 @@ impl Allocator {
         let space = &self.space;
         let in_use = |span| space.uses(span);
         let was_empty = self.ring.is_empty();
+        let evidence = self.evidence_in(theirs);
         let merged = match Arc::make_mut(&mut self.ring).merge_confined(theirs, in_use) {
             Ok(merged) => merged,
+            Err(MergeError::Seeds { .. }) if self.gives_way(theirs) => {
+                if let Err(error) = self.change_sides(now, theirs) {
+                    self.refuse(source, error);
+                    return None;
+                }
+                if let Some(evidence) = evidence {
+                    self.doubt(now, theirs.peer(), evidence);
+                }
+                return Some(true);
+            }
             Err(error) => {
                 self.refuse(source, error);
                 return None;
             }
         };
         self.refusals.remove(&source);
-        if let Some(token) = merged.outdated.first() {
-            let token = self.universe.family.address(*token);
-            let count = merged.outdated.len();
-            self.events.push_back(Event::Outdated { token, count });
+        if let Some(evidence) = evidence {
+            self.doubt(now, theirs.peer(), evidence);
         }
         let (news, is_settled) = self.contests.update(theirs.peer(), &merged);
         for conflict in news {
@@ -168,6 +185,12 @@ impl Allocator {
             MergeError::Conflict(_) => return,
         };
         tracing::debug!(?source, %refusal, "ring refused");
+        let is_seeds = matches!(refusal, Refusal::Seeds { .. });
+        let is_known = self.refusals.get(&source) == Some(&refusal);
+        if let Some(source) = source.filter(|_| is_seeds && !is_known) {
+            // Whoever formed the other ring finds that it gives way.
+            self.send_ring_to(source);
+        }
         if self.refusals.len() < MAX_REFUSALS || self.refusals.contains_key(&source) {
             self.refusals.insert(source, refusal.clone());
         }
@@ -179,18 +202,45 @@ impl Allocator {
         if self.ring.is_empty() || wanted.family != self.universe.family {
             return;
         }
-        let undisputed = self.contests.undisputed(wanted.span);
-        let offers = undisputed
-            .into_iter()
-            .filter_map(|span| self.space.donation(span));
-        let offer = offers.max_by_key(|span| span.size());
+        let offer = self.offer(wanted.span);
         let is_given = offer.is_some_and(|range| self.grant(range, to));
         // A peer of the old kind takes a denial to concern every claim in its range, so a request
-        // for a subnet is refused by the ring alone: it shows that nothing is free here.
-        if !is_given && wanted.span.size() == 1 {
-            self.unicasts.push_back(Unicast::Denied(to, wanted));
+        // for a subnet is refused by the ring alone: it shows that nothing is free here. What is
+        // held may be given later.
+        let is_held = self.available(wanted.span).is_empty();
+        if !is_given && wanted.span.size() == 1 && !is_held {
+            self.queue(Unicast::Denied(to, wanted));
         }
         self.send_ring_to(to);
+    }
+
+    /// What can be given of a range: the largest block, but not only an address at the edge, which
+    /// nobody can use in that subnet.
+    fn offer(&self, wanted: Span) -> Option<Span> {
+        let hosts = Span::between(
+            wanted.start().saturating_add(1),
+            wanted.end().saturating_sub(1),
+        );
+        let is_usable = |span: &Span| wanted.size() == 1 || span.intersection(hosts).is_some();
+        let block = self.largest_offer(wanted);
+        block
+            .filter(is_usable)
+            .or_else(|| self.largest_offer(hosts).filter(is_usable))
+    }
+
+    fn largest_offer(&self, wanted: Span) -> Option<Span> {
+        let offers = self.available(wanted).into_iter().filter_map(|span| {
+            if span.size() == 1 && self.space.is_cooling(span.start()) {
+                return Some(span);
+            }
+            self.space.donation(span)
+        });
+        offers.max_by_key(|span| span.size())
+    }
+
+    /// Whether our ring gives way to one that was formed by others.
+    fn gives_way(&self, theirs: &Ring) -> bool {
+        theirs.check().is_ok() && self.ring.gives_way_to(theirs)
     }
 
     fn grant(&mut self, range: Span, to: PeerId) -> bool {
@@ -237,7 +287,7 @@ impl Allocator {
         }
     }
 
-    fn prune_nicknames(&mut self) {
+    pub(super) fn prune_nicknames(&mut self) {
         let owners = self.ring.peers();
         let us = self.config.peer;
         let reachable = &self.reachable;

@@ -12,12 +12,13 @@
 //! shutdown), and no address has two holders.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::consensus::{NodeId, Participant};
+use crate::consensus::{NodeId, Participant, Votes};
 use crate::ledger::Ledger;
 use crate::message::{Message, State};
 use crate::peer::PeerId;
@@ -30,10 +31,15 @@ use crate::span::{AddressRange, number};
 mod asking;
 mod attempt;
 mod config;
+mod container;
 mod contest;
 mod departure;
 mod establish;
 mod event;
+mod events;
+mod heal;
+mod hold;
+mod identity;
 mod inbound;
 mod pending;
 mod report;
@@ -46,10 +52,16 @@ pub use self::event::{Answer, Error, Event, Outcome, Refusal, TakeoverRefusal, T
 
 use self::asking::Asks;
 use self::contest::Contests;
+use self::events::Events;
+use self::hold::Holds;
+use self::identity::Doubt;
 use self::pending::Pending;
 
 /// Time between retries: of a vote, of a space request, of pending work.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Messages kept for the caller to send. What is left out beyond that is asked for again.
+const MAX_UNICASTS: usize = 4096;
 
 /// One peer's address allocator.
 #[derive(Clone, Debug)]
@@ -65,15 +77,22 @@ pub struct Allocator {
     nicknames: BTreeMap<PeerId, String>,
     reachable: BTreeSet<PeerId>,
     targets: usize,
+    is_reach_told: bool,
     pending: Pending,
     asks: Asks,
     contests: Contests,
+    holds: Holds,
+    doubt: Option<Doubt>,
+    /// Addresses in use that their owners will not give us.
+    renumber: BTreeMap<IpAddr, PeerId>,
+    /// Containers that died, and when their addresses are released.
+    dead: BTreeMap<String, Duration>,
     refusals: BTreeMap<Option<PeerId>, Refusal>,
     random: Random,
     tick: Option<Duration>,
     is_broadcast_due: bool,
     unicasts: VecDeque<Unicast>,
-    events: VecDeque<Event>,
+    events: Events,
     touched: Touched,
     is_dirty: bool,
     revision: u64,
@@ -85,6 +104,8 @@ enum Unicast {
     Request(PeerId, AddressRange),
     Denied(PeerId, AddressRange),
     RingUpdate(PeerId),
+    /// A ring update without a ring, which a peer with a ring answers with its own.
+    RingRequest(PeerId),
 }
 
 /// Which free counts may have changed since the ring was last told.
@@ -118,6 +139,10 @@ impl Allocator {
             InitMode::Observer => Participant::observer(us),
             InitMode::Consensus { .. } | InitMode::Seed(_) => Participant::elector(us, None),
         };
+        let is_restart = match config.init {
+            InitMode::Seed(_) if config.is_cautious => true,
+            _ => !ring.is_empty(),
+        };
         let mut space = Space::new(universe.family);
         space.add_all(ring.ranges_of(config.peer));
         for address in ledger.holdings().flat_map(|(_, held)| &held.addresses) {
@@ -135,22 +160,28 @@ impl Allocator {
             nicknames: [(config.peer, config.nickname.clone())].into(),
             reachable: BTreeSet::new(),
             targets: 0,
+            is_reach_told: false,
             pending: Pending::default(),
             asks: Asks::default(),
             contests: Contests::default(),
+            holds: Holds::new(is_restart && !config.hold.is_zero()),
+            doubt: None,
+            renumber: BTreeMap::new(),
+            dead: BTreeMap::new(),
             refusals: BTreeMap::new(),
             random: Random::new(config.seed),
             tick: None,
             is_broadcast_due: false,
             unicasts: VecDeque::new(),
-            events: VecDeque::new(),
+            events: Events::default(),
             touched: Touched::Everything,
             is_dirty: false,
             revision: 0,
             config,
         };
         allocator.seed_ring();
-        allocator.commit(Duration::ZERO);
+        allocator.keep_addresses();
+        allocator.report();
         Ok(allocator)
     }
 
@@ -161,10 +192,13 @@ impl Allocator {
             self.touch(*number);
         }
         self.expire_requests(now);
+        self.bury(now);
+        self.review_holds(now);
         let is_retry_due = self.asks.expire(now);
         if self.tick.is_some_and(|at| at <= now) {
             self.tick = None;
             self.pending.count_tries();
+            self.repeat_doubt(now);
             if self.is_awaiting {
                 self.propose();
             } else if self.ring.is_empty() {
@@ -188,6 +222,9 @@ impl Allocator {
             self.tick,
             self.asks.next_expiry(),
             self.pending.next_deadline(),
+            self.holds.next(),
+            self.doubt.as_ref().map(|doubt| doubt.until),
+            self.dead.values().min().copied(),
             thaw,
         ]
         .into_iter()
@@ -204,6 +241,15 @@ impl Allocator {
             Unicast::Request(to, range) => (to, Message::SpaceRequest(range)),
             Unicast::Denied(to, range) => (to, Message::SpaceDenied(range)),
             Unicast::RingUpdate(to) => (to, Message::RingUpdate(self.state(0))),
+            // With votes, even none, a peer without a ring does not begin to form one.
+            Unicast::RingRequest(to) => {
+                let votes = Some(Votes::new());
+                let state = State {
+                    votes,
+                    ..State::default()
+                };
+                (to, Message::RingUpdate(state))
+            }
         };
         Some(Transmit::Unicast { to, message })
     }
@@ -261,11 +307,29 @@ impl Allocator {
 
     // ===== end of every call =====
 
-    /// Tells the ring how much is free, and settles revision and timers.
+    /// Settles what follows from a call: holds, hints, revision and timers.
     fn commit(&mut self, now: Duration) {
+        if self.holds.is_fresh() {
+            self.advance_restart(now);
+        }
+        self.report();
+        if !self.asks.is_empty() {
+            self.asks.retain(&self.pending.ranges(self.universe.span));
+        }
+        if self.is_awaiting || !self.pending.is_empty() || self.doubt.is_some() {
+            self.tick.get_or_insert(now + TICK);
+        } else {
+            self.tick = None;
+        }
+    }
+
+    /// Tells the ring how much is free, and settles the revision.
+    fn report(&mut self) {
         let space = &self.space;
         let free = |span| space.count_free(span);
         let is_reported = match std::mem::take(&mut self.touched) {
+            // Who has left owns nothing to report, whatever the ring says.
+            _ if self.is_shut_down => false,
             Touched::Nothing => false,
             Touched::Near(number) => Arc::make_mut(&mut self.ring).report_free_near(number, free),
             Touched::Everything => Arc::make_mut(&mut self.ring).report_free(free),
@@ -274,19 +338,14 @@ impl Allocator {
             self.is_dirty = false;
             self.revision += 1;
         }
-        if !self.asks.is_empty() {
-            self.asks.retain(&self.pending.ranges(self.universe.span));
-        }
-        if self.is_awaiting || !self.pending.is_empty() {
-            self.tick.get_or_insert(now + TICK);
-        } else {
-            self.tick = None;
-        }
         debug_assert!(self.is_consistent(), "ring and space disagree");
     }
 
     /// Whether the space owns what the ring says.
     fn is_consistent(&self) -> bool {
+        if self.is_shut_down {
+            return self.ring.check().is_ok() && self.space.owned().next().is_none();
+        }
         let ranges = crate::span::coalesce(self.ring.ranges_of(self.config.peer));
         self.ring.check().is_ok() && self.space.owned().eq(ranges)
     }
@@ -301,6 +360,10 @@ impl Allocator {
 
     /// After a change of the ring: the space follows in the same step.
     fn follow_ring(&mut self) {
+        self.is_dirty = true;
+        if self.is_shut_down {
+            return;
+        }
         let before: Vec<_> = self.space.owned().collect();
         let ranges = crate::span::coalesce(self.ring.ranges_of(self.config.peer));
         let (is_larger, used) = self.space.resize(&ranges);
@@ -315,13 +378,19 @@ impl Allocator {
                 .satisfy(&crate::span::difference(&ranges, &before));
         }
         self.touched = Touched::Everything;
-        self.is_dirty = true;
     }
 
     fn send_ring_to(&mut self, to: PeerId) {
         let update = Unicast::RingUpdate(to);
         // Only the last one counts, and it must follow any denial.
         self.unicasts.retain(|queued| *queued != update);
-        self.unicasts.push_back(update);
+        self.queue(update);
+    }
+
+    /// Queues a message once, unless the queue is full.
+    fn queue(&mut self, unicast: Unicast) {
+        if self.unicasts.len() < MAX_UNICASTS && !self.unicasts.contains(&unicast) {
+            self.unicasts.push_back(unicast);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests that wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,10 +9,15 @@ use ipnet::IpNet;
 use super::event::Ticket;
 use crate::span::{AddressRange, Span, number};
 
+/// Requests that may wait at one time.
+pub(super) const MAX_PENDING: usize = 1 << 16;
+
 /// The requests that could not be answered at once, by ticket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
     requests: BTreeMap<Ticket, Request>,
+    /// The requests that keep an address.
+    kept: BTreeMap<IpAddr, Ticket>,
     next: u64,
 }
 
@@ -24,8 +30,16 @@ pub(super) struct Request {
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Prime,
+    Keep(Keep),
     Claim(Claim),
     Allocate(Allocate),
+}
+
+/// An address in use that another peer owns by the ring. Nobody waits for the answer.
+#[derive(Clone, Debug)]
+pub(super) struct Keep {
+    pub(super) ident: String,
+    pub(super) address: IpNet,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +64,9 @@ impl Pending {
     pub(super) fn insert(&mut self, kind: Kind) -> Ticket {
         self.next += 1;
         let ticket = Ticket(self.next);
+        if let Kind::Keep(keep) = &kind {
+            self.kept.insert(keep.address.addr(), ticket);
+        }
         self.requests.insert(
             ticket,
             Request {
@@ -66,6 +83,49 @@ impl Pending {
 
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<Request> {
         self.requests.remove(&ticket)
+    }
+
+    /// The request that keeps an address.
+    pub(super) fn keeps(&self, address: IpAddr) -> Option<&Keep> {
+        let ticket = self.kept.get(&address);
+        let request = ticket.and_then(|ticket| self.requests.get(ticket));
+        request.and_then(|request| request.kind.keep())
+    }
+
+    pub(super) fn all_keeps(&self) -> impl Iterator<Item = &Keep> {
+        let requests = self.kept.values().filter_map(|t| self.requests.get(t));
+        requests.filter_map(|request| request.kind.keep())
+    }
+
+    pub(super) fn drop_keep(&mut self, address: IpAddr) {
+        if let Some(ticket) = self.kept.remove(&address) {
+            self.requests.remove(&ticket);
+        }
+    }
+
+    pub(super) fn drop_keeps(&mut self) {
+        for ticket in std::mem::take(&mut self.kept).into_values() {
+            self.requests.remove(&ticket);
+        }
+    }
+
+    /// The requests of an ident that somebody waits for.
+    pub(super) fn of_ident(&self, ident: &str) -> Vec<Ticket> {
+        let is_its = |kind: &Kind| match kind {
+            Kind::Claim(claim) => claim.ident == ident,
+            Kind::Allocate(allocate) => allocate.ident == ident,
+            Kind::Prime | Kind::Keep(_) => false,
+        };
+        let requests = self.requests.iter();
+        requests
+            .filter(|(_, request)| is_its(&request.kind))
+            .map(|(ticket, _)| *ticket)
+            .collect()
+    }
+
+    /// Whether no more requests may wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests.len() - self.kept.len() >= MAX_PENDING
     }
 
     pub(super) fn set_deadline(&mut self, ticket: Ticket, deadline: Duration) -> bool {
@@ -86,7 +146,8 @@ impl Pending {
             .min()
     }
 
-    /// Tickets in the order in which to retry them: primes, claims, allocations; each by age.
+    /// Tickets in the order in which to retry them: primes, addresses to keep, claims,
+    /// allocations; each by age.
     pub(super) fn in_order(&self) -> Vec<Ticket> {
         let mut tickets: Vec<_> = self
             .requests
@@ -127,7 +188,7 @@ impl Pending {
             .iter()
             .filter_map(|(ticket, request)| match &request.kind {
                 Kind::Claim(claim) => Some((*ticket, claim)),
-                Kind::Prime | Kind::Allocate(_) => None,
+                Kind::Prime | Kind::Keep(_) | Kind::Allocate(_) => None,
             })
     }
 
@@ -136,7 +197,7 @@ impl Pending {
             .values()
             .filter_map(|request| match &request.kind {
                 Kind::Allocate(allocate) => Some(allocate),
-                Kind::Prime | Kind::Claim(_) => None,
+                Kind::Prime | Kind::Keep(_) | Kind::Claim(_) => None,
             })
     }
 
@@ -157,11 +218,19 @@ impl Pending {
 }
 
 impl Kind {
+    const fn keep(&self) -> Option<&Keep> {
+        match self {
+            Self::Keep(keep) => Some(keep),
+            Self::Prime | Self::Claim(_) | Self::Allocate(_) => None,
+        }
+    }
+
     const fn rank(&self) -> u8 {
         match self {
             Self::Prime => 0,
-            Self::Claim(_) => 1,
-            Self::Allocate(_) => 2,
+            Self::Keep(_) => 1,
+            Self::Claim(_) => 2,
+            Self::Allocate(_) => 3,
         }
     }
 
@@ -169,6 +238,7 @@ impl Kind {
     pub(super) fn range(&self, universe: Span) -> Option<Span> {
         match self {
             Self::Prime => None,
+            Self::Keep(keep) => Some(Span::single(number(keep.address.addr()))),
             Self::Claim(claim) => Some(Span::single(number(claim.address.addr()))),
             Self::Allocate(allocate) => AddressRange::of(allocate.subnet)
                 .span
@@ -180,6 +250,7 @@ impl Kind {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Prime => "Prime request".to_owned(),
+            Self::Keep(keep) => format!("Keep request for {}", keep.ident),
             Self::Claim(claim) => format!("Claim request for {}", claim.ident),
             Self::Allocate(allocate) => format!("Allocate request for {}", allocate.ident),
         }

@@ -38,8 +38,12 @@ impl Allocator {
                 .spans()
                 .map(|(peer, span)| (ranges(span), peer))
                 .collect(),
-            conflicts: self.contests.conflicts().map(ToString::to_string).collect(),
+            conflicts: self.conflicts(),
             refusals: self.refusals.values().map(ToString::to_string).collect(),
+            holds: self.hold_status(),
+            doubt: self.doubt_status(),
+            renumber: self.renumber_status(),
+            events_dropped: self.events.dropped(),
             entries,
             owners,
         }
@@ -83,6 +87,25 @@ impl Allocator {
             }
         }
         entries
+    }
+
+    fn conflicts(&self) -> Vec<String> {
+        let family = self.universe.family;
+        let conflicts = self.contests.conflicts();
+        conflicts
+            .map(|(reporter, conflict)| {
+                let range = AddressRange {
+                    family,
+                    span: conflict.span,
+                };
+                let (ours, theirs) = (conflict.version, conflict.rival_version);
+                let rival = conflict.rival;
+                format!(
+                    "{conflict} ({range}: v{ours} here, v{theirs} of {rival} in the ring of \
+                     {reporter}; nothing is given there)"
+                )
+            })
+            .collect()
     }
 
     fn owners(&self, entries: &[EntryStatus]) -> Vec<OwnerStatus> {

@@ -19,7 +19,8 @@ impl Allocator {
     ///
     /// # Errors
     ///
-    /// [`Error::Subnet`], [`Error::OutOfBounds`], [`Error::Cancelled`] after a shutdown.
+    /// [`Error::Subnet`], [`Error::OutOfBounds`], [`Error::Cancelled`] after a shutdown,
+    /// [`Error::Busy`].
     pub fn allocate(
         &mut self,
         now: Duration,
@@ -36,9 +37,9 @@ impl Allocator {
         };
         let result = self.refuse_if_shut_down(|| Kind::Allocate(request.clone()));
         let result = result.and_then(|()| self.try_allocate(now, &request));
-        let outcome = result.map(|found| match found {
-            Some(address) => Outcome::Ready(address),
-            None => Outcome::Pending(self.pending.insert(Kind::Allocate(request))),
+        let outcome = result.and_then(|found| match found {
+            Some(address) => Ok(Outcome::Ready(address)),
+            None => self.wait_for(Kind::Allocate(request)),
         });
         self.commit(now);
         outcome
@@ -76,8 +77,12 @@ impl Allocator {
         self.start_claim(now, ident, address, is_container, true)
     }
 
-    /// Waits for the ring, and sees that it comes about.
+    /// Waits for the ring, and sees that it comes about. After a shutdown there is nothing to wait
+    /// for.
     pub fn prime(&mut self, now: Duration) -> Outcome<()> {
+        if self.is_shut_down {
+            return Outcome::Ready(());
+        }
         self.establish(now);
         let outcome = if self.ring.is_empty() {
             Outcome::Pending(self.pending.insert(Kind::Prime))
@@ -131,12 +136,8 @@ impl Allocator {
     ///
     /// [`Error::NothingHeld`].
     pub fn delete(&mut self, now: Duration, ident: &str) -> Result<(), Error> {
-        let addresses = self.ledger.release_all(ident);
-        if addresses.is_empty() {
+        if !self.release_all(now, ident) {
             return Err(Error::NothingHeld(ident.to_owned()));
-        }
-        for address in addresses {
-            self.release(now, address.addr());
         }
         self.retry_allocations(now);
         self.commit(now);
@@ -176,9 +177,9 @@ impl Allocator {
         };
         let result = self.refuse_if_shut_down(|| Kind::Claim(claim.clone()));
         let result = result.and_then(|()| self.try_claim(now, &claim));
-        let outcome = result.map(|is_met| match is_met {
-            true => Outcome::Ready(()),
-            false => Outcome::Pending(self.pending.insert(Kind::Claim(claim))),
+        let outcome = result.and_then(|is_met| match is_met {
+            true => Ok(Outcome::Ready(())),
+            false => self.wait_for(Kind::Claim(claim)),
         });
         self.commit(now);
         outcome
@@ -199,8 +200,26 @@ impl Allocator {
         }
     }
 
+    /// Releases what an ident holds; whether it held anything.
+    pub(super) fn release_all(&mut self, now: Duration, ident: &str) -> bool {
+        self.dead.remove(ident);
+        let addresses = self.ledger.release_all(ident);
+        for address in &addresses {
+            self.release(now, address.addr());
+        }
+        !addresses.is_empty()
+    }
+
+    fn wait_for<T>(&mut self, kind: Kind) -> Result<Outcome<T>, Error> {
+        if self.pending.is_full() {
+            return Err(Error::Busy(kind.describe()));
+        }
+        Ok(Outcome::Pending(self.pending.insert(kind)))
+    }
+
     fn release(&mut self, now: Duration, address: IpAddr) {
         self.is_dirty = true;
+        self.forget_kept(address);
         if Family::of(address) != self.universe.family {
             return;
         }

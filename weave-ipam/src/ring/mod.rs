@@ -15,6 +15,7 @@ mod check;
 mod confine;
 mod donors;
 mod edit;
+mod heal;
 mod merge;
 
 pub use self::check::Violation;
@@ -147,10 +148,8 @@ impl Ring {
     #[must_use]
     pub fn ranges_of(&self, peer: PeerId) -> Vec<Span> {
         let mut ranges = Vec::new();
-        for (index, entry) in self.entries.iter().enumerate() {
-            if entry.peer != peer {
-                continue;
-            }
+        let all = self.entries.iter().enumerate();
+        for (index, _) in all.filter(|(_, entry)| entry.peer == peer) {
             let (head, tail) = self.spans_at(index);
             if let Some(head) = head {
                 ranges.insert(0, head);
@@ -169,8 +168,8 @@ impl Ring {
     /// Addresses of the range at `index`.
     #[must_use]
     pub fn size_at(&self, index: usize) -> u128 {
-        let next = (index + 1) % self.entries.len();
-        self.distance(self.entries[index].token, self.entries[next].token)
+        let next = self.entries.get(index + 1).unwrap_or(&self.entries[0]);
+        self.distance(self.entries[index].token, next.token)
     }
 
     /// The range at `index` as spans: the part at the start of the universe if it goes round, and

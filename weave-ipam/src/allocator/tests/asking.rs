@@ -1,7 +1,6 @@
 //! Requests that need another peer, or time.
 
 use super::*;
-use crate::span::Span;
 
 #[test]
 fn only_one_request_for_space_is_outstanding_and_it_is_repeated() {
@@ -214,13 +213,47 @@ fn a_request_for_a_subnet_is_refused_by_the_ring_alone_and_a_claim_by_a_denial_f
     ));
 }
 
+fn cooling(universe: &str, count: u64) -> Allocator {
+    let init = InitMode::Seed((1..=count).map(PeerId).collect());
+    let config = config(universe, init).cool_down(Duration::from_secs(10));
+    let mut allocator = Allocator::new(config, None).unwrap();
+    allocator.handle_reachable(START, (1..=count).map(PeerId).collect(), 0);
+    allocator
+}
+
+#[test]
+fn a_released_address_rests_while_there_is_another() {
+    let mut allocator = cooling("10.0.0.0/29", 1);
+    fill(&mut allocator, 2);
+    allocator.delete(START, "pod0").unwrap();
+
+    let next = allocator.allocate(START, "a", None, true).unwrap();
+
+    assert_eq!(next, Outcome::Ready(net("10.0.0.3/29")));
+}
+
+#[test]
+fn with_nothing_else_left_the_longest_rested_address_is_given() {
+    let mut allocator = cooling("10.0.0.0/29", 1);
+    fill(&mut allocator, 6);
+    for (ident, at) in [("pod4", 1), ("pod0", 2), ("pod2", 3)] {
+        allocator.delete(Duration::from_secs(at), ident).unwrap();
+    }
+
+    let now = Duration::from_secs(4);
+    let given = ["a", "b", "c"].map(|ident| allocator.allocate(now, ident, None, true).unwrap());
+
+    let order = ["10.0.0.5/29", "10.0.0.1/29", "10.0.0.3/29"];
+    assert_eq!(given, order.map(|address| Outcome::Ready(net(address))));
+    pending(allocator.allocate(now, "d", None, true));
+}
+
 #[test]
 fn released_addresses_cool_down_and_then_wake_waiters() {
     let seconds = Duration::from_secs;
-    let init = InitMode::Seed(vec![US]);
-    let config = config("10.0.0.0/30", init).cool_down(seconds(10));
-    let mut allocator = Allocator::new(config, None).unwrap();
-    fill(&mut allocator, 2);
+    // A peer that can be asked comes before an address that has not rested.
+    let mut allocator = cooling("10.0.0.0/29", 2);
+    fill(&mut allocator, 3);
     allocator.delete(seconds(1), "pod0").unwrap();
     let ticket = pending(allocator.allocate(seconds(1), "a", None, true));
     events(&mut allocator);
@@ -231,7 +264,7 @@ fn released_addresses_cool_down_and_then_wake_waiters() {
     assert_eq!(events(&mut allocator), []);
     allocator.handle_timeout(seconds(11));
 
-    let address = Answer::Address(net("10.0.0.1/30"));
+    let address = Answer::Address(net("10.0.0.1/29"));
     assert_eq!(
         events(&mut allocator),
         [Event::Settled {

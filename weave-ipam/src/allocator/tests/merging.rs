@@ -69,10 +69,8 @@ fn a_range_that_two_peers_hold_is_not_handed_out_until_one_gives_in() {
         entries[0].peer = B;
         entries[1].version = 3;
     });
-    let newer = edited(&allocator, C, |entries| {
-        (entries[0].version, entries[0].free) = (4, 0);
-    });
-    allocator.handle_unicast(START, C, Message::RingUpdate(newer));
+    let _ = allocator.allocate(START, "b", None, true).unwrap();
+    allocator.delete(START, "b").unwrap();
 
     allocator.handle_unicast(START, B, Message::RingUpdate(stale));
     let ticket = pending(allocator.allocate(START, "a", None, true));
@@ -132,7 +130,10 @@ fn a_peer_that_knows_newer_versions_of_our_entries_is_outdone_and_reported() {
     );
     assert!(matches!(
         events(&mut allocator)[..],
-        [Event::Outdated { count: 1, .. }]
+        [
+            Event::Outdated { count: 1, .. },
+            Event::Held(HoldCause::Doubt)
+        ]
     ));
     // Nobody would hear of a grant from this entry, so there is none.
     drain(&mut allocator);

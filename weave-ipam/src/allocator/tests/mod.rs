@@ -8,8 +8,16 @@ use ipnet::IpNet;
 
 use super::*;
 use crate::ring::Entry;
+use crate::span::Span;
+use crate::status::HoldCause;
 
 mod asking;
+mod club;
+mod container;
+mod faults;
+mod healing;
+mod holding;
+mod identity;
 mod merging;
 
 const US: PeerId = PeerId(1);
