@@ -92,8 +92,9 @@ impl Node {
         if let Some(dial) = link.dial {
             self.connector.handle_introduced(dial, features.name);
         }
+        let offered = self.config.offered_overlays(link.is_trusted);
         Ok(Common::negotiate(
-            &self.config.overlays,
+            &offered.unwrap_or_default(),
             features.overlays.as_deref(),
         )?)
     }
