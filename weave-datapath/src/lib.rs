@@ -18,6 +18,8 @@
 //! | `bpf` | the VXLAN device and the kernel programs (feature `bpf`) |
 //! | [`sleeve`] | the overlay in user space: plain or encrypted, through NAT |
 //! | [`gso`] | large frames: cut into packets, put together from packets |
+//! | `tap`, `plane` | frames between the kernel and sleeve (feature `sleeve`) |
+//! | [`switch`] | who is behind which address, where no kernel program knows |
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
 //! [`fastdp`] and [`packet`] are always there; the others need the feature `netlink` (on by
@@ -43,9 +45,14 @@ pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;
 pub mod packet;
+#[cfg(feature = "sleeve")]
+pub mod plane;
 pub mod sleeve;
+pub mod switch;
 #[cfg(feature = "netlink")]
 pub mod sysctl;
+#[cfg(feature = "sleeve")]
+pub mod tap;
 
 pub use fastdp::{PeerName, ShortId};
 

@@ -29,5 +29,14 @@ pub use error::Error;
 pub use maps::{LearnedMac, MAC_AGE};
 pub use programs::Hook;
 
+/// Makes `dir` usable for [`Config`], mounting a BPF file system when it is on none; nothing else
+/// is touched. For callers that want to know before they change the host.
+///
+/// # Errors
+/// [`Error::Directory`]: no BPF file system can be there.
+pub fn prepare_dir(dir: &std::path::Path) -> Result<(), Error> {
+    pins::Pins::open(dir).map(drop)
+}
+
 #[cfg(not(target_endian = "little"))]
 compile_error!("the feature `bpf` needs a little-endian machine: bpf/weave.bpf.o is built for one");

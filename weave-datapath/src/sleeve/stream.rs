@@ -31,10 +31,11 @@ pub struct Path {
     pub fragments_arrive: bool,
 }
 
-/// Chooses for `frame`. `flood`: it is a broadcast, multicast or of unknown destination.
+/// Chooses for a frame of `len` bytes, or for packets of that length that `frame` is to be cut
+/// into. `flood`: it is a broadcast, multicast or of unknown destination.
 #[must_use]
-pub fn choose(frame: &[u8], path: Path, flood: bool) -> Choice {
-    let too_big = frame.len() > usize::from(path.mtu) + HEADER_LEN;
+pub fn choose(frame: &[u8], len: usize, path: Path, flood: bool) -> Choice {
+    let too_big = len > usize::from(path.mtu) + HEADER_LEN;
     let Some(dont_fragment) = ipv4_dont_fragment(frame) else {
         return Choice::Send(Stream::Fragmented);
     };
@@ -77,19 +78,20 @@ mod tests {
             fragments_arrive,
         };
         let (fits, big) = (1014, 1015);
+        let chosen = |frame: &[u8], path, flood| choose(frame, frame.len(), path, flood);
         let whole = Choice::Send(Stream::Whole);
         let fragmented = Choice::Send(Stream::Fragmented);
         for arrive in [true, false] {
             let path = path(arrive);
-            assert_eq!(choose(&ipv4(fits, true), path, false), whole);
-            assert_eq!(choose(&ipv4(big, true), path, true), Choice::TooBig);
-            assert_eq!(choose(&ipv4(big, true), path, false), Choice::Answer);
-            assert_eq!(choose(&vec![0xff; big], path, false), fragmented);
+            assert_eq!(chosen(&ipv4(fits, true), path, false), whole);
+            assert_eq!(chosen(&ipv4(big, true), path, true), Choice::TooBig);
+            assert_eq!(chosen(&ipv4(big, true), path, false), Choice::Answer);
+            assert_eq!(chosen(&vec![0xff; big], path, false), fragmented);
         }
         for len in [fits, big] {
-            assert_eq!(choose(&ipv4(len, false), path(true), false), fragmented);
+            assert_eq!(chosen(&ipv4(len, false), path(true), false), fragmented);
         }
-        assert_eq!(choose(&ipv4(fits, false), path(false), false), whole);
-        assert_eq!(choose(&ipv4(big, false), path(false), false), Choice::Cut);
+        assert_eq!(chosen(&ipv4(fits, false), path(false), false), whole);
+        assert_eq!(chosen(&ipv4(big, false), path(false), false), Choice::Cut);
     }
 }
