@@ -90,6 +90,17 @@ impl<'a> Cursor<'a> {
         self.take(length).map(Self::new).ok_or(Error::UnexpectedEof)
     }
 
+    /// The next `N` bytes, if there are so many; the cursor stays where it is.
+    #[must_use]
+    pub const fn peek<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.rest.first_chunk()
+    }
+
+    /// Moves past some bytes, at most to the end.
+    pub fn skip(&mut self, count: usize) {
+        self.rest = self.rest.get(count..).unwrap_or_default();
+    }
+
     /// Whether everything has been read.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -112,10 +123,11 @@ pub fn put_uint(out: &mut Vec<u8>, value: u64) {
         return;
     }
     let zeros = value.leading_zeros() / 8;
-    let [a, b, c, d, e, f, g, h] = (value << (8 * zeros)).to_be_bytes();
-    let [.., marker] = (zeros.wrapping_sub(8)).to_be_bytes();
-    out.extend_from_slice(&[marker, a, b, c, d, e, f, g, h]);
-    out.truncate(out.len() - (zeros as usize));
+    let [.., marker] = zeros.wrapping_sub(8).to_be_bytes();
+    let mut bytes = [marker; 9];
+    bytes[1..].copy_from_slice(&(value << (8 * zeros)).to_be_bytes());
+    out.extend_from_slice(&bytes);
+    out.truncate(out.len() - zeros as usize);
 }
 
 /// Appends a signed integer.
@@ -186,6 +198,12 @@ mod tests {
 
             assert_eq!(cursor.uint(), Ok(value));
             assert_eq!(cursor.rest, [0xaa; 9]);
+            assert_eq!(cursor.peek(), Some(&[0xaa; 9]));
+            assert_eq!(cursor.peek::<10>(), None);
+            cursor.skip(8);
+            assert_eq!(cursor.rest, [0xaa]);
+            cursor.skip(2);
+            assert!(cursor.is_empty());
             let cut = Cursor::new(&bytes[..bytes.len() - 1]).uint();
             assert_eq!(cut, Err(Error::UnexpectedEof));
         }
