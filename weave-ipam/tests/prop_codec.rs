@@ -11,6 +11,7 @@ use weave_ipam::consensus::{AcceptedValue, Claims, NodeId, ProposalId};
 use weave_ipam::mesh::{decode_message, decode_state, encode_message, encode_state};
 use weave_ipam::ring::Entry;
 use weave_ipam::{AddressRange, Family, Message, PeerId, Ring, Span, State};
+use weave_mesh::gob::{Encoder, StructValue, Type, Value};
 
 fn peer() -> impl Strategy<Value = PeerId> {
     any::<u64>().prop_map(PeerId)
@@ -94,7 +95,96 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
+/// The types of a state as another program might declare them: with fields we do not know, in
+/// another order, and ids that start elsewhere.
+fn foreign_stream(state: &State, first_id: u32, is_shuffled: bool, is_extended: bool) -> Vec<u8> {
+    let mut entry = vec![
+        ("Token", Type::Uint),
+        ("Peer", Type::Uint),
+        ("Version", Type::Uint),
+        ("Free", Type::Uint),
+    ];
+    let mut parts = vec![
+        ("Start", Type::Uint),
+        ("End", Type::Uint),
+        ("Peer", Type::Uint),
+        ("Seeds", Type::slice("", Type::Uint)),
+    ];
+    if is_shuffled {
+        entry.reverse();
+        parts.reverse();
+    }
+    if is_extended {
+        entry.insert(1, ("Colour", Type::String));
+        parts.insert(1, ("Shape", Type::Bytes));
+    }
+    parts.push(("Entries", Type::slice("list", Type::structure("e", entry))));
+    let nicknames = Type::map("names", Type::Uint, Type::String);
+    let fields = [
+        ("Ring", Type::structure("r", parts)),
+        ("Now", Type::Int),
+        ("Nicknames", nicknames),
+    ];
+    let mut encoder = Encoder::numbering_from(first_id);
+    let value = foreign_value(state, is_extended);
+    encoder
+        .value(&Type::structure("s", fields), &value)
+        .unwrap();
+    encoder.finish()
+}
+
+fn foreign_value(state: &State, is_extended: bool) -> Value {
+    let uint = |number: u128| Value::Uint(u64::try_from(number).unwrap());
+    let names = state.nicknames.iter();
+    let names = names.map(|(peer, name)| (Value::Uint(peer.0), name.as_str().into()));
+    let mut fields = vec![
+        ("Now", Value::Int(state.unix_seconds)),
+        ("Nicknames", Value::Map(names.collect())),
+    ];
+    if let Some(ring) = &state.ring {
+        let entry = |entry: &Entry| {
+            let mut fields = vec![
+                ("Token", uint(entry.token)),
+                ("Peer", Value::Uint(entry.peer.0)),
+                ("Version", Value::Uint(entry.version.into())),
+                ("Free", Value::Uint(entry.free.into())),
+            ];
+            fields.extend(is_extended.then(|| ("Colour", "blue".into())));
+            Value::from(StructValue::new(fields))
+        };
+        let span = ring.universe().span;
+        let seeds = ring.seeds().iter().map(|peer| Value::Uint(peer.0));
+        let ring = [
+            ("Start", uint(span.start())),
+            ("End", uint(span.end())),
+            ("Peer", Value::Uint(ring.peer().0)),
+            (
+                "Entries",
+                Value::Slice(ring.entries().iter().map(entry).collect()),
+            ),
+            ("Seeds", Value::Slice(seeds.collect())),
+        ];
+        fields.push(("Ring", StructValue::new(ring).into()));
+    }
+    StructValue::new(fields).into()
+}
+
 proptest! {
+    #[test]
+    fn states_declared_in_other_ways_mean_the_same(
+        mut state in state(),
+        first_id in 64_u32..1000,
+        is_shuffled: bool,
+        is_extended: bool,
+    ) {
+        state.votes = None;
+        state.ring = state.ring.filter(|ring| ring.universe().family == Family::V4);
+
+        let stream = foreign_stream(&state, first_id, is_shuffled, is_extended);
+
+        prop_assert_eq!(decode_state(&stream), Ok(state));
+    }
+
     #[test]
     fn states_come_back_as_they_were(state in state()) {
         prop_assert_eq!(decode_state(&encode_state(&state)), Ok(state));

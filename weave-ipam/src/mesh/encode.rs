@@ -153,13 +153,13 @@ impl ShortFields {
         }
         let zeros = value.leading_zeros() / 8;
         let digits = value << (8 * zeros);
+        let mut field = [self.delta; 10];
         if value < 0x80 {
-            let [small, ..] = digits.to_be_bytes();
-            self.put([self.delta, small], 2);
+            [field[1], ..] = digits.to_be_bytes();
+            self.put(field, 2);
         } else {
-            let [a, b, c, d, e, f, g, h] = digits.to_be_bytes();
-            let [.., width] = zeros.wrapping_sub(8).to_be_bytes();
-            let field = [self.delta, width, a, b, c, d, e, f, g, h];
+            [.., field[1]] = zeros.wrapping_sub(8).to_be_bytes();
+            field[2..].copy_from_slice(&digits.to_be_bytes());
             self.put(field, 10 - zeros as usize);
         }
     }

@@ -10,6 +10,8 @@ mod encode;
 mod range;
 mod schema;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use weave_mesh::gob;
 use weave_mesh::peer::PeerName;
