@@ -27,18 +27,30 @@ enum Act {
     FreeAfter(u128, u64),
     Thaw(u64),
     Donate(Span),
+    Look(Span),
+    AllocateCooling(Span),
 }
 
-/// Around a chunk boundary, so that searches cross it.
-const BASE: u128 = (1 << 64) + 1000;
+/// Before this number lies an edge of every block of the bitmap, and blocks of every size: 2^20,
+/// 2^14 and 2^8. Offsets reach to both sides, so that searches cross them.
+const BASE: u128 = (1 << 64) - 50;
 
 fn number() -> impl Strategy<Value = u128> {
-    (0_u128..100).prop_map(|offset| BASE + offset)
+    prop_oneof![
+        9 => (0_u128..100).prop_map(|offset| BASE + offset),
+        1 => (0_u128..100).prop_map(|offset| BASE + (1 << 14) + offset),
+        1 => (0_u128..100).prop_map(|offset| BASE + (1 << 22) + offset),
+    ]
 }
 
 fn span() -> impl Strategy<Value = Span> {
-    (0_u128..100, 0_u128..60)
-        .prop_map(|(start, size)| Span::new(BASE + start, BASE + start + size).unwrap())
+    (number(), 0_u128..60).prop_map(|(start, size)| Span::new(start, start + size).unwrap())
+}
+
+/// What to look at, and with other ends than those of what is owned.
+fn view() -> impl Strategy<Value = Span> {
+    let ends = (number(), number());
+    ends.prop_map(|(a, b)| Span::new(a.min(b), a.max(b)).unwrap())
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -52,6 +64,8 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (number(), 0_u64..20).prop_map(|(number, until)| Act::FreeAfter(number, until)),
         1 => (0_u64..20).prop_map(Act::Thaw),
         1 => span().prop_map(Act::Donate),
+        1 => view().prop_map(Act::Look),
+        1 => span().prop_map(Act::AllocateCooling),
     ]
 }
 
@@ -151,6 +165,28 @@ impl Model {
                 }
             }
             Act::Donate(span) => self.donate(*span, space),
+            Act::Look(span) => self.look(*span, space),
+            Act::AllocateCooling(span) => {
+                let longest = self.cooling.iter().filter(|(at, _)| span.contains(**at));
+                let longest = longest.min_by_key(|(at, until)| (**until, **at));
+                let longest = longest.map(|(number, _)| *number);
+                assert_eq!(space.allocate_cooling(*span), longest);
+                longest.map(|number| self.cooling.remove(&number));
+            }
+        }
+    }
+
+    fn look(&self, span: Span, space: &Space) {
+        let free: Vec<u128> = self.free_in(span).collect();
+        assert_eq!(space.count_free(span), u128::try_from(free.len()).unwrap());
+        let found: Vec<u128> = space.free_spans(span).flat_map(numbers).collect();
+        assert_eq!(found, free);
+        let is_used = self.owned.range(numbers(span)).any(|(_, taken)| *taken);
+        assert_eq!(space.uses(span), is_used);
+        for number in [span.start(), span.end()] {
+            assert_eq!(space.owns(number), self.owned.contains_key(&number));
+            assert_eq!(space.is_in_use(number), self.in_use(number));
+            assert_eq!(space.is_cooling(number), self.cooling.contains_key(&number));
         }
     }
 
@@ -188,7 +224,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn the_space_is_a_set_of_numbers(acts in vec(act(), 1..120)) {

@@ -138,7 +138,8 @@ impl<B: Block> Node<B> {
         if self.present & bit == 0 {
             self.present |= bit;
             if self.blocks.len() == self.blocks.capacity() {
-                self.blocks.reserve_exact(self.blocks.len() / 2 + 1);
+                let len = self.blocks.len();
+                self.blocks.reserve_exact((len / 2 + 1).min(WORD - len));
             }
             self.blocks.insert(rank, B::empty());
         }
