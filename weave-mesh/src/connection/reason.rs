@@ -67,7 +67,7 @@ pub enum Reason {
     #[error(transparent)]
     Topology(#[from] gob::Error),
     /// The remote sent a unicast on the channel that has none.
-    #[error("unexpected topology gossip unicast: {0:?}")]
+    #[error("unexpected topology gossip unicast: {}", decimal(.0))]
     TopologyUnicast(Vec<u8>),
     /// A channel refused what the remote sent.
     #[error(transparent)]
@@ -130,4 +130,10 @@ impl Reason {
             _ => None,
         }
     }
+}
+
+/// As Go prints bytes: `[1 2 3]`.
+fn decimal(bytes: &[u8]) -> String {
+    let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
+    format!("[{}]", numbers.join(" "))
 }

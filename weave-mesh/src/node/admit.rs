@@ -10,7 +10,7 @@ use super::guard;
 use super::session::{Link, Phase, Session};
 use super::{
     ANNOUNCE_DELAY, ConnectionId, HEARTBEAT, Node, Notice, Novelty, OverlayConnection,
-    OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, Timer, Transmit,
+    OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, Timer,
 };
 use crate::connection::{Introduced, Reason};
 use crate::overlay::Common;
@@ -192,13 +192,13 @@ impl Node {
         reason = "the reason ends here, with the connection"
     )]
     pub(super) fn end(&mut self, now: Duration, id: ConnectionId, reason: Reason) {
-        let Some(link) = self.links.remove(&id) else {
+        let Some(mut link) = self.links.remove(&id) else {
             return;
         };
         for timer in [Timer::Read(id), Timer::Write(id), Timer::Heartbeat(id)] {
             self.timers.clear(timer);
         }
-        self.transmits.push_back(Transmit::Close { connection: id });
+        self.part(now, &mut link, &reason);
         let text = reason.to_string();
         self.account(now, &link, &reason);
         if let Some(name) = link.retained {

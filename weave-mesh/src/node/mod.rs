@@ -16,6 +16,7 @@ mod event;
 mod guard;
 mod knowledge;
 mod notice;
+mod parting;
 mod payload;
 mod receive;
 mod report;
@@ -46,6 +47,7 @@ use crate::topology::Topology;
 use crate::wire::intro::{Features, Header};
 use guard::Refusals;
 use knowledge::Knowledge;
+use parting::Parting;
 use routing::Routing;
 use session::{Link, Phase};
 use timers::{Timer, Timers};
@@ -94,6 +96,8 @@ pub struct Node {
     /// Draws the keys of connections.
     keys: Option<KeySource>,
     refusals: Refusals,
+    /// Connections that have ended, but for their last words.
+    parting: BTreeMap<ConnectionId, Parting>,
 }
 
 impl Node {
@@ -151,6 +155,7 @@ impl Node {
             traffic: Traffic::default(),
             keys: config.key_seed.clone().map(KeySource::new),
             refusals: Refusals::default(),
+            parting: BTreeMap::new(),
             config,
         };
         let peers = node.config.peers.clone();
@@ -208,9 +213,11 @@ impl Node {
 
     /// The stream of a connection ended: `cause` is `EOF` or the text of an error.
     pub fn handle_closed(&mut self, now: Duration, id: ConnectionId, cause: String) {
-        let Some(link) = self.links.get(&id) else {
+        self.close_parted(id);
+        let Some(link) = self.links.get_mut(&id) else {
             return;
         };
+        link.greeting.clear();
         let reason = match &link.phase {
             Phase::Introducing(handshake) => handshake.broken_off(&cause).into(),
             Phase::Running(_) => Reason::Closed(cause),
@@ -231,6 +238,7 @@ impl Node {
                 Timer::Read(id) => self.handle_read_timeout(now, id),
                 Timer::Write(id) => self.handle_write_timeout(now, id),
                 Timer::Heartbeat(id) => self.send_heartbeat(now, id),
+                Timer::Part(id) => self.close_parted(id),
             }
         }
         self.dial_targets(now);

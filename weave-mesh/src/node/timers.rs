@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Write(ConnectionId),
     /// A heartbeat is due.
     Heartbeat(ConnectionId),
+    /// The last words of an ended connection must have been written.
+    Part(ConnectionId),
 }
 
 /// A table of deadlines with the next one at hand.

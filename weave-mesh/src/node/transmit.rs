@@ -42,7 +42,7 @@ impl Node {
     /// `count` bytes of the current chunk of a connection were written.
     pub fn handle_written(&mut self, now: Duration, id: ConnectionId, count: usize) {
         let Some(link) = self.links.get_mut(&id) else {
-            return;
+            return self.finish(id, count);
         };
         link.in_flight = link.in_flight.saturating_sub(count);
         if link.in_flight > 0 {

@@ -65,7 +65,12 @@ fn a_peer_without_password_is_refused_counted_and_named() {
         report.refusals[0].reason,
         "password specified, but peer requested an unencrypted connection"
     );
-    assert!(!world.node(2).report(S).encryption);
+    let report = world.node(2).report(S);
+    assert!(!report.encryption);
+    assert_eq!(
+        report.connections[0].error.as_deref(),
+        Some("no password specificed, but peer requested an encrypted connection")
+    );
 }
 
 /// One host after another takes each step, and one new host joins at every moment in between.
@@ -111,6 +116,22 @@ fn a_password_changes_in_three_steps_without_losing_a_connection() {
     let now = world.now;
     let report = world.node(1).report(now).passwords.unwrap();
     assert_eq!((report.accepted, report.with_dropped), (1, HOSTS - 1));
+}
+
+/// The acceptor says who it is before it refuses, so nobody blames the password.
+#[test]
+fn a_refusal_for_another_reason_is_not_taken_for_a_wrong_password() {
+    let mut world = World::default();
+    world.start(1, config(1, &["secret"], &[]).connection_limit(1));
+    world.start(2, config(2, &["secret"], &[1]));
+    world.advance(S);
+    world.start(3, config(3, &["secret"], &[1]));
+    world.advance(S);
+
+    assert_eq!(world.count("Connection limit reached (1)"), 1);
+    assert_eq!(world.count("another password"), 0);
+    let now = world.now;
+    assert_eq!(world.node(3).report(now).counters.password_refused, 0);
 }
 
 #[test]

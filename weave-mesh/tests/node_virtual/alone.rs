@@ -73,10 +73,20 @@ impl Alone {
         log
     }
 
+    /// Whether the node closes the connection, once its last words are written.
     pub(crate) fn is_closed(&mut self) -> bool {
-        let id = self.id;
-        std::iter::from_fn(|| self.node.poll_transmit(Duration::ZERO))
-            .any(|transmit| transmit == Transmit::Close { connection: id })
+        let mut is_closed = false;
+        while let Some(transmit) = self.node.poll_transmit(Duration::ZERO) {
+            match transmit {
+                Transmit::Close { connection } => is_closed |= connection == self.id,
+                Transmit::Data { connection, bytes } => {
+                    self.node
+                        .handle_written(Duration::ZERO, connection, bytes.len());
+                }
+                Transmit::Dial { .. } => {}
+            }
+        }
+        is_closed
     }
 }
 

@@ -337,7 +337,7 @@ fn messages_end_a_connection_only_where_they_must() {
     for (message, reason) in [
         (
             unicast.emit(),
-            Some("unexpected topology gossip unicast: [1, 2]"),
+            Some("unexpected topology gossip unicast: [1 2]"),
         ),
         (update.emit(), Some("")),
         (vec![4, 1, 2], Some("")),
