@@ -241,6 +241,36 @@ fn a_lab_that_is_up_is_not_replaced_and_can_be_used() {
     assert!(!lab.run(&["exec", "1/2", "--", "true"]).status.success());
 }
 
+/// The acceptance is 20 hosts: `weave lab rotate --hosts 20`. Frames of pods are in clear here, as
+/// between hosts that trust their networks; `--untrusted` encrypts them too.
+#[test]
+fn a_password_is_changed_without_a_lost_ping_or_connection() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new("rotate");
+
+    let text = lab.ok(&["rotate", "--hosts", "4", "--settle", "1", "--json"]);
+
+    let found: Value = serde_json::from_str(&text).unwrap();
+    let steps = found["steps"].as_array().unwrap();
+    let names: Vec<&str> = steps
+        .iter()
+        .filter_map(|step| step["name"].as_str())
+        .collect();
+    assert_eq!(names, ["add", "prefer", "drop"]);
+    assert_eq!(found["pairs"], 6);
+    assert!(found["sent"].as_u64().unwrap() > 6 * 100, "{text}");
+    assert_eq!(found["lost"], 0, "{text}");
+    // Each of the six connections has two ends.
+    assert_eq!(found["connections"]["before"], 12);
+    assert_eq!(found["connections"]["lost"], 0);
+    assert_eq!(found["connections"]["ended"], 0);
+    assert_eq!(found["old_refused"], true);
+    assert_eq!(found["new_accepted"], true);
+    lab.assert_gone();
+}
+
 #[test]
 fn wrong_words_are_answered_in_one_line() {
     let lab = Lab::new("words");

@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
 use super::bench;
+use super::mesh;
 use super::plan::{Choice, DEFAULT_RANGE, Topology};
+use super::rotate;
 
 /// Hosts as network namespaces of this machine, with real daemons, pods and packets.
 #[derive(Debug, Parser)]
@@ -52,6 +54,10 @@ pub(crate) enum Command {
     DelPod(OnePod),
     /// Send echo requests between two places at a steady rate and count what is lost.
     Ping(Ping),
+    /// Change the password of a mesh in three steps while every pair of hosts pings.
+    Rotate(rotate::Arguments),
+    /// Start many daemons without data path and measure what the mesh costs.
+    Mesh(mesh::Arguments),
     /// Measure the overlay against the kernel's own means.
     Bench(bench::Arguments),
     /// Enter a namespace and become a command.

@@ -62,7 +62,7 @@ pub(crate) async fn build(
     state.save(record)
 }
 
-fn make_files(state: &StateDir, record: &Record) -> Result<(), Error> {
+pub(crate) fn make_files(state: &StateDir, record: &Record) -> Result<(), Error> {
     let bin = state.bin();
     make_dir(&bin)?;
     let program = std::env::current_exe().map_err(Error::file("/proc/self/exe"))?;
@@ -98,7 +98,7 @@ fn make_dir(path: &Path) -> Result<(), Error> {
 /// Every pod asks for every other: the neighbour tables of all namespaces of the machine share one
 /// limit, and beyond it the kernel drops packets. Raised for the time of the lab where it is too
 /// low; where it cannot be raised, the lab goes on and says so.
-fn make_room_for_neighbours(record: &mut Record, progress: &Progress) {
+pub(crate) fn make_room_for_neighbours(record: &mut Record, progress: &Progress) {
     let needed = neighbours(record.plan.hosts.len(), record.plan.pods_per_host) * 2;
     for name in ["gc_thresh3", "gc_thresh2", "gc_thresh1"] {
         let path = PathBuf::from("/proc/sys/net/ipv4/neigh/default").join(name);

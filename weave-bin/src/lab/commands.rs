@@ -23,7 +23,7 @@ use super::progress::Progress;
 use super::record::{Phase, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
-use super::{bench, build, daemons, ping, pods, teardown, underlay};
+use super::{bench, build, daemons, mesh, ping, pods, rotate, teardown, underlay};
 
 /// Does what `command` says.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
@@ -47,6 +47,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::AddPod(host) => add_pod(&host).await,
             Command::DelPod(pod) => del_pod(&pod).await,
             Command::Bench(bench) => bench::run(&bench).await,
+            Command::Rotate(rotate) => rotate::run(&rotate).await,
+            Command::Mesh(mesh) => mesh::run(&mesh).await,
             Command::Ping(ping) => ping_steadily(&ping).await,
             Command::Exec(_) | Command::Launch(_) => Ok(ExitCode::FAILURE),
         }

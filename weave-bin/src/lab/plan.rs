@@ -169,6 +169,17 @@ impl Plan {
         format!("{}-{host}-pod-{pod}", self.name)
     }
 
+    /// The networks host `number` is cabled to, separated by commas.
+    pub(crate) fn networks(&self, number: usize) -> String {
+        let plugs = self.cables.iter().flat_map(|cable| [&cable.a, &cable.b]);
+        let own = plugs.filter(|plug| plug.host == Some(number));
+        let networks: BTreeSet<String> = own
+            .filter_map(|plug| plug.address)
+            .map(|address| address.trunc().to_string())
+            .collect();
+        networks.into_iter().collect::<Vec<_>>().join(",")
+    }
+
     /// Cables between a host of `group` and one outside; for cables of the switch, those of the
     /// hosts in `group`.
     pub(crate) fn cables_across(&self, group: &BTreeSet<usize>) -> Vec<&Cable> {

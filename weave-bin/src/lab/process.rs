@@ -63,6 +63,24 @@ impl Process {
         line.trim().trim_end_matches("kB").trim().parse().ok()
     }
 
+    /// Processor time used so far, by the program and by the kernel for it, while it lives.
+    pub(crate) fn processor_time(self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).ok()?;
+        let ticks = parse_ticks(&stat)?;
+        Some(Duration::from_millis(ticks.checked_mul(TICK_MS)?))
+    }
+
+    /// Sends `signal`; nothing happens when the process has ended.
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub(crate) fn signal(self, signal: Signal) -> io::Result<()> {
+        if Self::of(self.id) == Some(self) {
+            kill(Pid::from_raw(self.id), signal)?;
+        }
+        Ok(())
+    }
+
     /// Sends SIGKILL and waits until the process is gone.
     ///
     /// # Errors
@@ -155,6 +173,17 @@ fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String>
     .collect();
     if let Some(mtu) = plan.mtu {
         flags.extend(["--mtu".to_owned(), mtu.to_string()]);
+    }
+    if record.mesh_only {
+        flags.push("--no-fastdp".to_owned());
+    }
+    if let Some(protection) = record.protection {
+        let file = state.passwords(number).display().to_string();
+        flags.extend(["--password-file".to_owned(), file]);
+        if protection.trusted {
+            let networks = plan.networks(number);
+            flags.extend(["--trusted-subnets".to_owned(), networks]);
+        }
     }
     flags.extend(
         plan.hosts[number - 1]
@@ -256,6 +285,17 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
     Some((state, started))
 }
 
+/// Clock ticks of user and system time together: fields 14 and 15.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+/// Milliseconds of a clock tick: the kernel shows 100 ticks a second on every architecture
+/// (`proc_pid_stat(5)`, `USER_HZ`).
+const TICK_MS: u64 = 10;
 /// Where every daemon of a lab listens, each on its own host's loopback.
 pub(crate) const CONTROL_ADDRESS: &str = "127.0.0.1:6784";
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -269,6 +309,7 @@ mod tests {
         let stat = "12 (a b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
 
         assert_eq!(parse_stat(stat), Some(('S', 4242)));
+        assert_eq!(parse_ticks(stat), Some(11 + 12));
         assert_eq!(parse_stat("12 (x"), None);
         assert_eq!(parse_stat("12 (x) S 1"), None);
     }

@@ -72,6 +72,11 @@ impl StateDir {
         self.host(number).join("daemon.pid")
     }
 
+    /// The passwords of a host's daemon, one a line, the preferred first.
+    pub(crate) fn passwords(&self, number: usize) -> PathBuf {
+        self.host(number).join("passwords")
+    }
+
     fn record(&self) -> PathBuf {
         self.dir.join("lab.json")
     }
@@ -174,6 +179,12 @@ pub(crate) struct Record {
     pub(crate) pods: Vec<Pod>,
     /// Log level of the daemons.
     pub(crate) log_level: String,
+    /// Whether connections between daemons have passwords.
+    #[serde(default)]
+    pub(crate) protection: Option<Protection>,
+    /// Whether daemons have no data path.
+    #[serde(default)]
+    pub(crate) mesh_only: bool,
     /// Wall times of CNI ADD in milliseconds.
     pub(crate) cni_add_ms: Vec<f64>,
     /// Kernel settings of this machine that were raised, with what they were.
@@ -188,6 +199,13 @@ pub(crate) enum Phase {
     Temporary,
     /// Finished and to stay until `down`.
     Up,
+}
+
+/// How connections between daemons are protected: by the passwords in [`StateDir::passwords`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Protection {
+    /// Whether hosts trust the networks they are cabled to, so that frames need no encryption.
+    pub(crate) trusted: bool,
 }
 
 /// A connected pod.
@@ -222,6 +240,8 @@ impl Record {
             phase: Phase::Temporary,
             pods: Vec::new(),
             log_level,
+            protection: None,
+            mesh_only: false,
             cni_add_ms: Vec::new(),
             raised: Vec::new(),
         }

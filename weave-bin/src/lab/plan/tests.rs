@@ -27,6 +27,16 @@ fn neighbours(plan: &Plan, host: usize) -> Vec<usize> {
 }
 
 #[test]
+fn networks_are_those_of_the_own_cables() {
+    let full = plan(3, Topology::Full);
+    let line = plan(3, Topology::Line);
+
+    assert_eq!(full.networks(2), "198.18.0.0/16");
+    assert_eq!(line.networks(1), "198.18.0.4/30");
+    assert_eq!(line.networks(2), "198.18.0.4/30,198.18.0.8/30");
+}
+
+#[test]
 fn on_a_switch_everyone_is_a_neighbour() {
     let plan = plan(3, Topology::Full);
 

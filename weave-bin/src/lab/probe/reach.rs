@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use weave_datapath::netns::Namespace;
 
@@ -75,6 +77,14 @@ impl EchoSocket {
             Err(error) if is_nothing(&error) => Ok(Received::Nothing),
             Err(error) => Err(error),
         }
+    }
+
+    /// Lets `bytes` of packets wait to be received, beyond what the kernel allows everyone.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(crate) fn make_room(&self, bytes: usize) -> io::Result<()> {
+        Ok(setsockopt(&self.socket, RcvBufForce, &bytes)?)
     }
 
     /// Makes [`EchoSocket::receive`] return at once, or wait a few milliseconds again.
