@@ -15,6 +15,9 @@ use crate::status::{DoubtStatus, HoldCause};
 /// Without evidence for this long, the other process is gone, or never was one.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// How often the time of a further doubt in one life is doubled: up to about an hour.
+const MAX_DOUBLINGS: u32 = 7;
+
 /// Rounds of five seconds with evidence after which it can only be a second process.
 const TWIN_ROUNDS: u32 = 3;
 
@@ -84,9 +87,8 @@ impl Allocator {
 
     /// Notes evidence, which is to be merged by now.
     pub(super) fn doubt(&mut self, now: Duration, reporter: PeerId, evidence: Evidence) {
-        let until = now + QUIET;
         if let Some(doubt) = &mut self.doubt {
-            doubt.until = until;
+            doubt.until = doubt.until.max(now + QUIET);
             if now >= doubt.next_round {
                 doubt.next_round = now + TICK;
                 doubt.rounds = doubt.rounds.saturating_add(1);
@@ -97,12 +99,19 @@ impl Allocator {
             }
             return;
         }
+        // Our past was outdone by the first doubt. Whoever edits after that is another process.
+        let until = now + QUIET * (1 << self.doubts.min(MAX_DOUBLINGS));
+        let rounds = if self.doubts == 0 { 1 } else { TWIN_ROUNDS };
+        self.doubts = self.doubts.saturating_add(1);
         let mut survey = Survey::default();
         self.ask_for_rings(now, until, &mut survey);
         self.is_broadcast_due = true;
         let token = self.universe.family.address(evidence.token);
         let count = evidence.count;
         self.events.push_back(Event::Outdated { token, count });
+        if rounds >= TWIN_ROUNDS {
+            self.events.push_back(Event::Twin { token, reporter });
+        }
         self.events.push_back(Event::Held(HoldCause::Doubt));
         tracing::debug!(%reporter, count, "our entries are known better elsewhere");
         self.doubt = Some(Doubt {
@@ -111,7 +120,7 @@ impl Allocator {
             token: evidence.token,
             reporter,
             version: evidence.version,
-            rounds: 1,
+            rounds,
             next_round: now + TICK,
             is_announced: false,
             survey,

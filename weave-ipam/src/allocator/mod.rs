@@ -83,6 +83,8 @@ pub struct Allocator {
     contests: Contests,
     holds: Holds,
     doubt: Option<Doubt>,
+    /// How often there was doubt since the start.
+    doubts: u32,
     /// Addresses in use that their owners will not give us.
     renumber: BTreeMap<IpAddr, PeerId>,
     /// Containers that died, and when their addresses are released.
@@ -166,6 +168,7 @@ impl Allocator {
             contests: Contests::default(),
             holds: Holds::new(is_restart && !config.hold.is_zero()),
             doubt: None,
+            doubts: 0,
             renumber: BTreeMap::new(),
             dead: BTreeMap::new(),
             refusals: BTreeMap::new(),

@@ -101,6 +101,33 @@ fn twins_hold_each_other() {
 }
 
 #[test]
+fn twins_in_turns_are_named() {
+    let mut club = Club::seeded("10.0.0.0/26", 2);
+    let copy = club.at(US).snapshot();
+    club.cut(PLACE);
+    club.start_as(PLACE, US, "10.0.0.0/26", InitMode::Observer, Some(copy));
+    let mut twins = 0;
+    for turn in 0..6 {
+        let (inside, outside) = if turn % 2 == 0 {
+            (US, PLACE)
+        } else {
+            (PLACE, US)
+        };
+        club.join();
+        club.cut(outside);
+        club.run(SECOND * 45);
+        let _ = club.allocate(inside, &format!("pod{turn}"));
+        club.run(SECOND * 45);
+        let events = club.take_events();
+        twins += usize::from(has(&events, |event| matches!(event, Event::Twin { .. })));
+    }
+
+    assert!(twins >= 2, "{twins}");
+    let waits = club.at(US).status().doubt.is_some() || club.at(PLACE).status().doubt.is_some();
+    assert!(waits);
+}
+
+#[test]
 fn a_peer_without_memory_finds_its_own_ranges_and_holds_back() {
     let mut club = Club::seeded("10.0.0.0/26", 2);
     ready(club.allocate(US, "pod"));
