@@ -230,7 +230,10 @@ fn ipam(status: &weave_ipam::Status) -> Ipam {
             .iter()
             .chain(&status.refusals)
             .cloned()
+            .chain(status.doubt.map(|doubt| doubt.to_string()))
             .collect(),
+        held: status.holds.iter().map(ToString::to_string).collect(),
+        renumber: status.renumber.iter().map(ToString::to_string).collect(),
     }
 }
 

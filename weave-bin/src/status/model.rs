@@ -283,6 +283,12 @@ pub struct Ipam {
     /// empty, since old reports do not have it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<String>,
+    /// What of our own addresses is not given at this time, and why, in words; left out when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
+    /// Addresses in use here that other peers own, in words; left out when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renumber: Vec<String>,
 }
 
 /// A vote on who starts the ring.

@@ -25,6 +25,15 @@ pub fn overview(report: &Report) -> String {
         line(&mut page, "Status", &ipam_state(ipam));
         line(&mut page, "Range", &ipam.range);
         line(&mut page, "DefaultSubnet", &ipam.default_subnet);
+        for (label, texts) in [
+            ("Held", &ipam.held),
+            ("Conflict", &ipam.conflicts),
+            ("Renumber", &ipam.renumber),
+        ] {
+            for text in texts {
+                line(&mut page, label, text);
+            }
+        }
     }
     if let Some(dns) = &report.dns {
         page.push('\n');

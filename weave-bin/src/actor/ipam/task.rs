@@ -253,6 +253,31 @@ impl Task {
                 "[allocator {us}] peers know a newer entry at {token} than we do: was the state \
                  rolled back, or does another peer use this name?"
             ),
+            Event::Twin { token, reporter } => warn!(
+                "[allocator {us}] another process runs under our name, as {reporter} shows at {token}: \
+                 no addresses are given until one of the two is stopped or renamed"
+            ),
+            Event::Held(cause) => info!("[allocator {us}] addresses are held back: {cause}"),
+            Event::HoldOver(cause) => {
+                info!("[allocator {us}] addresses are no longer held back for: {cause}");
+            }
+            Event::RingReplaced {
+                given_up,
+                taken,
+                unsettled,
+            } => warn!(
+                "[allocator {us}] our ring of {} gave way to the ring of {}; {unsettled} addresses \
+                 in use here are asked for",
+                names(given_up),
+                names(taken)
+            ),
+            Event::Renumber {
+                ident,
+                address,
+                owner,
+            } => warn!(
+                "[allocator {us}] {address} of {ident} belongs to {owner}: give it another address"
+            ),
             Event::RangeLost(range) => warn!("[allocator {us}] lost range {range}"),
             Event::TakeoverRefused { peer, reason } => {
                 warn!("[allocator {us}] {peer} is not taken over: {reason}");
@@ -264,6 +289,11 @@ impl Task {
     fn now(&self) -> Duration {
         self.begun.elapsed()
     }
+}
+
+fn names(peers: &[PeerId]) -> String {
+    let names: Vec<String> = peers.iter().map(PeerId::to_string).collect();
+    format!("[{}]", names.join(" "))
 }
 
 const QUEUE: usize = 256;

@@ -170,6 +170,29 @@ fn a_ring_of_unreachable_peers_is_told_before_anything_else() {
 }
 
 #[test]
+fn what_an_operator_must_know_of_addresses_stands_under_the_service() {
+    let mut report = scenes().remove(0).report;
+    let plain = overview(&report);
+    let ipam = scenes().into_iter().find_map(|scene| scene.report.ipam);
+    let mut ipam = ipam.expect("a scene with addresses");
+    ipam.held = vec!["10.32.0.0/12 held: hearing the other peers after a restart".to_owned()];
+    ipam.renumber = vec!["10.32.0.5/12 of pod belongs to ::2: give it another address".to_owned()];
+    ipam.conflicts = vec!["two owners".to_owned()];
+    report.ipam = Some(ipam);
+
+    let page = overview(&report);
+
+    assert!(!plain.contains("Held:"));
+    for line in [
+        "           Held: 10.32.0.0/12 held: hearing the other peers after a restart\n",
+        "       Conflict: two owners\n",
+        "       Renumber: 10.32.0.5/12 of pod belongs to ::2: give it another address\n",
+    ] {
+        assert!(page.contains(line), "{page}");
+    }
+}
+
+#[test]
 fn a_waiting_allocation_shows_when_there_is_a_ring() {
     let mut report = scenes().swap_remove(3).report;
     report
