@@ -41,29 +41,29 @@ pub(super) trait Block {
     fn count(&self, from: usize, to: usize) -> usize;
 }
 
-/// A bitmap.
+/// A bitmap. Its words have 32 bits because wider ones cannot be had on every target.
 #[derive(Clone, Debug)]
 pub(super) struct Chunk {
-    bits: BitArray<[u64; 4], Lsb0>,
+    bits: BitArray<[u32; 8], Lsb0>,
     ones: usize,
 }
 
 impl Chunk {
     /// The first bit from `from` on that is set after `flip` is applied to its word.
-    fn search(&self, from: usize, flip: u64) -> Option<usize> {
+    fn search(&self, from: usize, flip: u32) -> Option<usize> {
         let words = self.bits.as_raw_slice();
-        let mut index = from / WORD;
-        let mut word = (words.get(index)? ^ flip) & (u64::MAX << (from % WORD));
+        let mut index = from / 32;
+        let mut word = (words.get(index)? ^ flip) & (u32::MAX << (from % 32));
         while word == 0 {
             index += 1;
             word = words.get(index)? ^ flip;
         }
-        Some(index * WORD + trailing_zeros(word))
+        Some(index * 32 + word.trailing_zeros() as usize)
     }
 }
 
 impl Block for Chunk {
-    const SIZE: usize = 4 * WORD;
+    const SIZE: usize = 256;
 
     fn empty() -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Block for Chunk {
     }
 
     fn next_zero(&self, from: usize) -> Option<usize> {
-        self.search(from, u64::MAX)
+        self.search(from, u32::MAX)
     }
 
     fn count(&self, from: usize, to: usize) -> usize {
@@ -139,7 +139,7 @@ impl<B: Block> Node<B> {
             self.present |= bit;
             if self.blocks.len() == self.blocks.capacity() {
                 let len = self.blocks.len();
-                self.blocks.reserve_exact((len / 2 + 1).min(WORD - len));
+                self.blocks.reserve_exact((len / 2 + 1).min(BLOCKS - len));
             }
             self.blocks.insert(rank, B::empty());
         }
@@ -148,7 +148,7 @@ impl<B: Block> Node<B> {
 }
 
 impl<B: Block> Block for Node<B> {
-    const SIZE: usize = WORD * B::SIZE;
+    const SIZE: usize = BLOCKS * B::SIZE;
 
     fn empty() -> Self {
         Self {
@@ -231,7 +231,7 @@ impl<B: Block> Block for Node<B> {
             let skipped = trailing_zeros(rest);
             offset = if skipped == 0 { offset } else { 0 };
             index += skipped;
-            if index >= WORD {
+            if index >= BLOCKS {
                 return None;
             }
             let found = match self.block(index) {
@@ -267,8 +267,8 @@ impl<B: Block> Block for Node<B> {
     }
 }
 
-/// Bits in a word, and blocks in a node.
-const WORD: usize = 64;
+/// Blocks in a node: bits in a word.
+const BLOCKS: usize = 64;
 
 fn count_ones(word: u64) -> usize {
     word.count_ones() as usize
