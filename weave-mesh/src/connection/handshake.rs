@@ -134,7 +134,7 @@ impl Handshake {
         match &mut self.stage {
             Stage::Introduction(introduction) => introduction.push(bytes),
             Stage::Features(frames, _) | Stage::Legacy(frames, _) | Stage::Proof(frames, ..) => {
-                frames.push(bytes)
+                frames.push(bytes);
             }
             Stage::Done => return Ok(None),
         }

@@ -36,6 +36,8 @@ pub(crate) struct Connector {
     dials: BTreeMap<DialId, Key>,
     attempts: usize,
     next_dial: u64,
+    /// When the first waiting target is due; kept by every change of a target.
+    next_due: Option<Duration>,
 }
 
 /// What is connected and what could be, at the moment targets are evaluated.
@@ -63,6 +65,7 @@ impl Connector {
             dials: BTreeMap::new(),
             attempts: 0,
             next_dial: 0,
+            next_due: None,
         }
     }
 
@@ -88,6 +91,7 @@ impl Connector {
                 Err(error) => errors.push(error),
             }
         }
+        self.note_due();
         errors
     }
 
@@ -107,6 +111,7 @@ impl Connector {
     pub(crate) fn evaluate(&mut self, now: Duration, around: &Surroundings) {
         self.evaluate_direct(now, around);
         self.evaluate_discovered(now, around);
+        self.note_due();
     }
 
     fn evaluate_direct(&mut self, now: Duration, around: &Surroundings) {
@@ -195,9 +200,15 @@ impl Connector {
         now: Duration,
         limit: Option<&str>,
     ) -> Option<(DialId, Target)> {
-        if self.attempts >= MAX_ATTEMPTS {
+        if self.attempts >= MAX_ATTEMPTS || self.next_due.is_none_or(|at| at > now) {
             return None;
         }
+        let dial = self.pick(now, limit);
+        self.note_due();
+        dial
+    }
+
+    fn pick(&mut self, now: Duration, limit: Option<&str>) -> Option<(DialId, Target)> {
         loop {
             let key = self
                 .targets
@@ -299,14 +310,16 @@ impl Connector {
             }
             Ending::Closed(reason) => entry.close(now, reason, &mut self.random),
         }
+        self.note_due();
     }
 
     /// When the next target is due.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        if self.attempts >= MAX_ATTEMPTS {
-            return None;
-        }
-        self.targets.values().filter_map(Entry::due_at).min()
+        self.next_due.filter(|_| self.attempts < MAX_ATTEMPTS)
+    }
+
+    fn note_due(&mut self) {
+        self.next_due = self.targets.values().filter_map(Entry::due_at).min();
     }
 
     /// Targets that are neither connected nor suspended, for the report.

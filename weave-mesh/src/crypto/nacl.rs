@@ -1,4 +1,4 @@
-//! NaCl's box and secretbox: X25519, HSalsa20, XSalsa20-Poly1305.
+//! `NaCl` box and secretbox: X25519, `HSalsa20`, `XSalsa20-Poly1305`.
 //!
 //! The only file that names the crate that computes them. Tags are compared in constant time by
 //! that crate; secrets are overwritten when they are dropped.

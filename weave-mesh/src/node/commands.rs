@@ -1,13 +1,11 @@
 //! What the embedder asks of its peer.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConnectionId, MAX_CANDIDATES, Node, Notice, Reason, Transmit};
+use super::{ConnectionId, Node, Notice, Reason, Transmit};
 use crate::connection::MAX_CONTENT;
-use crate::connector::Surroundings;
 use crate::gossip::outbox::Item;
 use crate::peer::PeerName;
 use crate::wire::message::Message;
@@ -146,52 +144,6 @@ impl Node {
             });
             self.transmits.push_back(Transmit::Dial { dial, target });
         }
-    }
-
-    pub(super) fn evaluate_targets(&mut self, now: Duration) {
-        let mut around = Surroundings::default();
-        for (name, id) in &self.registered {
-            around.connected.insert(*name);
-            let Some(link) = self.links.get(id) else {
-                continue;
-            };
-            around.addresses.insert(link.remote);
-            if !link.is_outbound() {
-                around.inbound.insert(link.remote.ip());
-            }
-        }
-        if self.config.discovery {
-            around.candidates = self.candidates();
-        }
-        self.connector.evaluate(now, &around);
-    }
-
-    /// Addresses of peers we are not connected to, from the connections of others.
-    fn candidates(&self) -> BTreeMap<SocketAddr, PeerName> {
-        let us = self.topology.local().name;
-        let mut candidates = BTreeMap::new();
-        for record in self.topology.records().filter(|record| record.name != us) {
-            for (name, link) in &record.connections {
-                if *name == us || self.registered.contains_key(name) {
-                    continue;
-                }
-                let Ok(mut address) = link.address.parse::<SocketAddr>() else {
-                    continue;
-                };
-                if !link.outbound {
-                    address.set_port(self.config.listen.port());
-                }
-                let is_ours = address == self.config.listen;
-                if is_ours || address.port() == 0 || address.ip().is_unspecified() {
-                    continue;
-                }
-                candidates.insert(address, *name);
-                if candidates.len() >= MAX_CANDIDATES {
-                    return candidates;
-                }
-            }
-        }
-        candidates
     }
 }
 

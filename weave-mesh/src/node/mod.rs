@@ -10,6 +10,7 @@
 //! for each neighbour.
 
 mod admit;
+mod candidates;
 mod commands;
 mod config;
 mod event;
