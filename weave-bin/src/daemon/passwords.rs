@@ -91,7 +91,7 @@ async fn received(signal: Option<&mut Signal>) {
         None => None,
     };
     if heard.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

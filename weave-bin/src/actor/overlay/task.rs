@@ -187,8 +187,8 @@ impl<W: Wire> Task<W> {
     /// Keeps frames off a connection whose data has to be encrypted, which fastdp cannot do. Mesh
     /// messages go on; the connection stays pending and says why.
     async fn withhold(&mut self, connection: &OverlayConnection) {
-        let label = self.label(connection.remote);
-        warn!("fastdp ->[{label}]: not used, {WITHHELD}");
+        let remote = connection.remote;
+        warn!("fastdp ->[{remote}]: not used, {WITHHELD}");
         let attributes = BTreeMap::from([("reason".to_owned(), WITHHELD.to_owned())]);
         let mesh = &self.around.mesh;
         mesh.set_overlay(connection.id, "none", attributes).await;
