@@ -12,6 +12,8 @@ mod message;
 mod peer;
 mod random;
 pub mod ring;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod snapshot;
 pub mod space;
 mod span;

@@ -1,0 +1,280 @@
+//! The end of a run: everything is repaired, and what was promised must come true in time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::fault::Fault;
+use super::host::Input;
+use super::laws::Law;
+use super::world::World;
+use crate::address::host_range;
+use crate::peer::PeerId;
+use crate::span::{AddressRange, number};
+use crate::status::Status;
+
+/// Within this time after the network has healed and edits have stopped, rings are equal, doubles
+/// are reported, and taken-over space can be given out. Four periods of gossip.
+pub const BOUND: Duration = Duration::from_secs(120);
+
+/// Within this time a request is met if some peer that can be reached has an address to give.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+impl World {
+    /// Heals everything and looks whether the laws of healing hold.
+    pub fn heal(&mut self) {
+        self.calm();
+        self.run_for(BOUND);
+        if !self.laws.is_strong {
+            self.judge_doubles();
+            self.drain();
+            self.run_for(BOUND * 2);
+        }
+        self.judge_rings("after healing");
+        self.remove_the_dead();
+        self.run_for(BOUND);
+        self.judge_rings("after the dead were removed");
+        if self.is_clean() {
+            self.give_everything();
+        }
+    }
+
+    fn is_clean(&self) -> bool {
+        self.laws.violations.is_empty()
+    }
+
+    /// Everyone who is not gone for ever runs, hears everyone, and nobody asks for anything.
+    fn calm(&mut self) {
+        self.note("--- healing");
+        self.is_calm = true;
+        for host in 0..self.hosts.len() {
+            let it = &mut self.hosts[host];
+            it.is_slow = false;
+            it.doom = None;
+            if it.is_clone {
+                // The copy is found and switched off.
+                self.lose_containers(host);
+                self.hosts[host].is_retired = true;
+                self.kill(host, None);
+            }
+        }
+        self.wires.mend();
+        self.is_stale = true;
+        for host in 0..self.hosts.len() {
+            self.start(host);
+        }
+        self.update_links();
+        self.stop_waiting();
+    }
+
+    /// Ends what waits for an address.
+    fn stop_waiting(&mut self) {
+        for host in 0..self.hosts.len() {
+            let containers = self.hosts[host].containers.iter();
+            let waiting: Vec<String> = containers
+                .filter(|(_, container)| container.address.is_none())
+                .map(|(ident, _)| ident.clone())
+                .collect();
+            for ident in waiting {
+                self.end_container(host, &ident);
+            }
+        }
+        self.update_links();
+    }
+
+    // ===== after faults of identity =====
+
+    /// An address with two holders is in the status of one of their hosts.
+    fn judge_doubles(&mut self) {
+        let mut hidden = Vec::new();
+        for place in 0..self.laws.holders.len() {
+            let holders = &self.laws.holders[place];
+            if holders.len() < 2 {
+                continue;
+            }
+            let at = self.universe.span.start() + u128::try_from(place).unwrap_or(0);
+            let hosts: Vec<usize> = holders.iter().map(|(host, _)| *host).collect();
+            let natives: Vec<usize> = hosts
+                .iter()
+                .copied()
+                .filter(|host| !self.hosts[*host].is_legacy)
+                .collect();
+            let is_shown = natives.iter().any(|host| self.is_reported(*host, at));
+            if !natives.is_empty() && !is_shown {
+                hidden.push((self.universe.family.address(at), hosts));
+            }
+        }
+        for (address, hosts) in hidden {
+            self.violate(
+                Law::DoublesAreReported,
+                format_args!("{address} is held on hosts {hosts:?}"),
+            );
+        }
+    }
+
+    /// Whether a host shows that something is wrong with an address.
+    fn is_reported(&self, host: usize, at: u128) -> bool {
+        let it = &self.hosts[host];
+        let is_at = |address: &IpNet| number(address.addr()) == at;
+        if it.unclaimed.iter().any(is_at) {
+            return true;
+        }
+        self.allocator(host)
+            .is_some_and(|allocator| is_shown(&allocator.status(), at))
+    }
+
+    /// Containers in contested ranges end, and so do all but one of each address.
+    fn drain(&mut self) {
+        let has_legacy = self.plan.legacy > 0;
+        let mut doomed: BTreeSet<(usize, String)> = BTreeSet::new();
+        for holders in &self.laws.holders {
+            doomed.extend(holders.iter().skip(1).cloned());
+        }
+        for (host, it) in self.hosts.iter().enumerate() {
+            for (ident, container) in &it.containers {
+                let at = container.address.map_or(0, |a| number(a.addr()));
+                let contested = self.is_reported(host, at);
+                if contested || has_legacy {
+                    doomed.insert((host, ident.clone()));
+                }
+            }
+        }
+        for (host, ident) in doomed {
+            self.end_container(host, &ident);
+        }
+        self.update_links();
+    }
+
+    // ===== rings =====
+
+    fn judge_rings(&mut self, when: &str) {
+        if !self.is_clean() {
+            return;
+        }
+        let quarrels = !self.laws.is_strong;
+        let judged = self.hosts.iter().enumerate();
+        // Peers of the old kind may refuse each other for ever once their entries contradict.
+        let rings: Vec<(usize, Vec<(u128, PeerId, u32)>)> = judged
+            .filter(|(_, host)| !quarrels || !host.is_legacy)
+            .filter_map(|(index, host)| {
+                let ring = host.process.as_ref()?.engine.ring();
+                let entries = ring.entries().iter();
+                let entries = entries.map(|entry| (entry.token, entry.peer, entry.version));
+                Some((index, entries.collect()))
+            })
+            .collect();
+        let Some((first, expected)) = rings.first() else {
+            return;
+        };
+        if expected.is_empty() {
+            if self.plan.legacy == 0 && !self.is_idle() {
+                self.violate(Law::RingIsFormed, format_args!("{when}: no ring"));
+            }
+            return;
+        }
+        if let Some((other, ring)) = rings.iter().find(|(_, ring)| ring != expected) {
+            let differ = expected.iter().zip(ring).find(|(a, b)| a != b);
+            let text = format!("{when}: hosts {first} and {other} differ: {differ:?}");
+            self.violate(Law::RingsAgree, text);
+        }
+    }
+
+    /// Nobody has ever asked for anything.
+    fn is_idle(&self) -> bool {
+        self.containers == 0
+    }
+
+    /// Peers that never come back are taken over by one that is there.
+    fn remove_the_dead(&mut self) {
+        if !self.is_clean() {
+            return;
+        }
+        let takers = self.takers();
+        let Some(taker) = takers.first().copied() else {
+            return;
+        };
+        let names = self.names();
+        let Some(process) = &self.hosts[taker].process else {
+            return;
+        };
+        let owners = process.engine.ring().peers();
+        self.laws.forget_owners();
+        for owner in owners {
+            if !names.contains(&Some(owner)) {
+                self.note(format_args!("host {taker} takes over {owner}"));
+                self.feed(taker, Input::Takeover(owner));
+            }
+        }
+        self.update_links();
+    }
+
+    fn takers(&self) -> Vec<usize> {
+        let up = self.up().into_iter();
+        let able = up.filter(|host| {
+            let process = self.hosts[*host].process.as_ref();
+            process.is_some_and(|process| !process.has_left)
+        });
+        let mut able: Vec<usize> = able.collect();
+        able.sort_by_key(|host| self.hosts[*host].is_legacy);
+        able
+    }
+
+    // ===== everything can be given out =====
+
+    /// All containers end; then one host asks for every address there is.
+    fn give_everything(&mut self) {
+        // Peers of the old kind that have quarrelled do not give any more.
+        let has_quarrel = !self.laws.is_strong && self.faults.of(Fault::Legacy) > 0;
+        let hosts = host_range(self.plan.universe).span.size();
+        if has_quarrel || hosts > MAX_GIVEN {
+            return;
+        }
+        for host in 0..self.hosts.len() {
+            let idents: Vec<String> = self.hosts[host].containers.keys().cloned().collect();
+            for ident in idents {
+                self.end_container(host, &ident);
+            }
+        }
+        self.update_links();
+        self.run_for(self.plan.cool_down + BOUND / 2);
+        let takers = self.takers();
+        let Some(taker) = self.dice.pick(&takers) else {
+            return;
+        };
+        for count in 0..hosts {
+            let ident = self.allocate(taker);
+            let end = self.now + PATIENCE;
+            while self.is_clean() && self.now < end && self.address(taker, &ident).is_none() {
+                self.run_for(Duration::from_millis(500));
+            }
+            if !self.is_clean() {
+                return;
+            }
+            if self.address(taker, &ident).is_none() {
+                let text = format!("host {taker} has {count} of {hosts} addresses and gets no more");
+                self.violate(Law::NothingIsLost, text);
+                return;
+            }
+        }
+        self.note("everything is given out");
+    }
+}
+
+/// Whether a status names an address: as contested, or in a claim that waits.
+fn is_shown(status: &Status, at: u128) -> bool {
+    let is_inside = |(text, _): &(String, PeerId)| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        if let Ok(network) = first.parse::<IpNet>() {
+            return AddressRange::of(network).span.contains(at);
+        }
+        let ends = (first.parse().map(number), last.parse().map(number));
+        matches!(ends, (Ok(first), Ok(last)) if (first..=last).contains(&at))
+    };
+    let is_at = |address: &IpNet| number(address.addr()) == at;
+    status.contested.iter().any(is_inside)
+        || status.pending_claims.iter().any(|(_, a)| is_at(a))
+}
+
+/// Larger universes are not given out one by one.
+const MAX_GIVEN: u128 = 62;

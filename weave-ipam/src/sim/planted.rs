@@ -1,0 +1,26 @@
+//! Defects put in on purpose, to show that they are found.
+
+/// A defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Planted {
+    /// A donor does not raise the version of what it gives away: its messages carry the version
+    /// from before the grant.
+    NoVersionOnDonation,
+    /// Messages and answers leave before the snapshot is durable.
+    AnswerBeforeWrite,
+    /// After a restart, who holds which address is forgotten.
+    ForgetHolders,
+    /// A grant is told to everyone but not taken out of the donor's file.
+    GrantNotWritten,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::NoVersionOnDonation,
+        Self::AnswerBeforeWrite,
+        Self::ForgetHolders,
+        Self::GrantNotWritten,
+    ];
+}
