@@ -55,6 +55,13 @@ pub trait Channel: Send {
     }
 }
 
+/// A digest of bytes that are equal exactly if states are: FNV-1a with 64 bits, in all versions.
+#[must_use]
+pub fn digest_of(bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
 /// What to pass on after a payload was merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Relay {
@@ -76,5 +83,17 @@ impl ChannelError {
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_fnv_1a() {
+        assert_eq!(digest_of(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(digest_of(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(digest_of(b"foobar"), 0x8594_4171_f739_67e8);
     }
 }

@@ -10,4 +10,4 @@ pub(crate) mod outbox;
 pub(crate) mod surrogate;
 pub(crate) mod sync;
 
-pub use channel::{Channel, ChannelError, Relay};
+pub use channel::{Channel, ChannelError, Relay, digest_of};

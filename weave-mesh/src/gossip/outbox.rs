@@ -136,7 +136,8 @@ impl Outbox {
             self.unicast_bytes -= message.len();
             return Some(Next::Message(message));
         }
-        let is_sync = !self.sync.is_empty() && !(self.was_sync && !self.order.is_empty());
+        let is_turn = !self.was_sync || self.order.is_empty();
+        let is_sync = is_turn && !self.sync.is_empty();
         self.was_sync = is_sync;
         if is_sync {
             return Some(Next::Sync(std::mem::take(&mut self.sync)));

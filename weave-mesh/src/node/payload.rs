@@ -1,6 +1,6 @@
 //! From what waits for a connection to messages, in the state of the moment at which they go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -12,7 +12,7 @@ use crate::peer::{Head, PeerName, PeerRecord};
 use crate::topology::Base;
 use crate::wire::message::Message;
 use crate::wire::sync::Sync;
-use crate::wire::update;
+use crate::wire::update::{self, EncodedRecord};
 
 impl Node {
     /// Writes what a slot asks for.
@@ -107,20 +107,40 @@ impl Node {
             let wants = Sync::Wants(queue.wants.into_iter().collect());
             self.put_message(id, chunk, TOPOLOGY, &wants);
         }
-        if queue.are_heads_due || !queue.heads.is_empty() {
-            let heads = if queue.are_heads_due {
-                self.shared_heads()
-            } else {
-                let records = queue.heads.iter().filter_map(|n| self.topology.get(*n));
-                records.map(PeerRecord::head).collect()
-            };
-            let heads = Sync::Heads {
-                is_complete: queue.are_heads_due,
-                heads,
-            };
+        let mut records = queue.records;
+        let mut named = queue.heads;
+        let us = self.topology.local().name;
+        if records.get(&us) == Some(&Base::Recent) && self.knowledge.of(id).own_version == 0 {
+            // It may have heard of us from others and then needs a part of our record only.
+            records.remove(&us);
+            named.insert(us);
+        }
+        self.put_heads(id, chunk, queue.are_heads_due, &named);
+        self.put_records(id, chunk, records);
+    }
+
+    /// Writes all heads, or those of some records that the neighbour is not known to hold.
+    fn put_heads(
+        &mut self,
+        id: ConnectionId,
+        chunk: &mut BytesMut,
+        is_complete: bool,
+        names: &BTreeSet<PeerName>,
+    ) {
+        let heads: Vec<_> = if is_complete {
+            self.shared_heads()
+        } else {
+            let records = names.iter().filter_map(|name| self.topology.get(*name));
+            let heads = records.map(PeerRecord::head);
+            heads
+                .filter(|head| !self.knowledge.holds(id, *head))
+                .collect()
+        };
+        self.counters.gossip_known += (names.len().saturating_sub(heads.len())) as u64;
+        if is_complete || !heads.is_empty() {
+            let heads = Sync::Heads { is_complete, heads };
             self.put_message(id, chunk, TOPOLOGY, &heads);
         }
-        self.put_records(id, chunk, queue.records);
     }
 
     /// The heads of the records that the digest is made of.
@@ -154,8 +174,7 @@ impl Node {
                 continue;
             }
             let base = match self.knowledge.of(id).own_version {
-                0 if name == us => base.min(Base::Nothing),
-                version if name == us => base.min(Base::Version(version)),
+                version if version > 0 && name == us => base.min(Base::Version(version)),
                 _ => base,
             };
             let Some(update) = self.topology.delta(name, base) else {
@@ -221,7 +240,7 @@ impl Node {
         while !rest.is_empty() {
             let mut size = 0;
             let fits = rest.iter().take_while(|name| {
-                let own = self.topology.encoded(**name).map_or(0, |e| e.size());
+                let own = self.topology.encoded(**name).map_or(0, EncodedRecord::size);
                 size += own;
                 size <= MAX_UPDATE || size == own
             });
@@ -241,7 +260,7 @@ impl Node {
     /// All known peers, by the number of connections between them and us.
     fn by_distance(&self) -> Vec<PeerName> {
         let mut order = vec![self.topology.local().name];
-        let mut seen: std::collections::BTreeSet<_> = order.iter().copied().collect();
+        let mut seen: BTreeSet<_> = order.iter().copied().collect();
         let mut next = 0;
         while let Some(name) = order.get(next) {
             next += 1;

@@ -217,13 +217,19 @@ impl Node {
             return;
         };
         let is_sync = &**channel == TOPOLOGY && self.takes_sync(id);
+        let us = self.topology.local().name;
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
         match item {
-            Item::Names(names) if is_sync => {
-                for name in names {
-                    link.outbox.put_sync(SyncItem::Record(name, Base::Recent));
+            // Our own record goes at once, of others it is told which there are: of several
+            // neighbours that offer one, one is asked for it.
+            Item::Names(mut names) if is_sync => {
+                if names.remove(&us) {
+                    link.outbox.put_sync(SyncItem::Record(us, Base::Recent));
+                }
+                if !names.is_empty() {
+                    link.outbox.put_sync(SyncItem::Heads(names));
                 }
             }
             item => {

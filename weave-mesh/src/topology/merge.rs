@@ -111,7 +111,7 @@ impl Topology {
         let (uid, version) = (self.local().uid, self.local().version);
         if remembered.uid != uid && remembered.version >= version && version < u64::MAX {
             self.change_local(None, |local| {
-                local.version = remembered.version.saturating_add(1)
+                local.version = remembered.version.saturating_add(1);
             });
             effects.local_changed = true;
         }

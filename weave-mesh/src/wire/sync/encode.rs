@@ -1,5 +1,6 @@
 //! Writing messages of the exchange.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::{Body, RecordUpdate, Sync, flag, kind};
@@ -120,9 +121,7 @@ fn put_link(out: &mut Vec<u8>, remote: PeerName, link: &Link) {
         (link.outbound, flag::OUTBOUND),
         (link.established, flag::ESTABLISHED),
     ]);
-    // Only a text that is written the same way again may go as numbers.
-    let address = link.address.parse::<SocketAddr>().ok();
-    match address.filter(|address| address.to_string() == link.address) {
+    match numeric(&link.address) {
         Some(SocketAddr::V4(address)) => {
             out.push(own | flag::IPV4);
             out.extend_from_slice(&address.ip().octets());
@@ -137,6 +136,26 @@ fn put_link(out: &mut Vec<u8>, remote: PeerName, link: &Link) {
             out.push(own);
             put_text(out, &link.address);
         }
+    }
+}
+
+/// The address if it is written the same way again: only then it may go as numbers.
+fn numeric(text: &str) -> Option<SocketAddr> {
+    let address = text.parse::<SocketAddr>().ok()?;
+    let mut same = Same { rest: text };
+    write!(same, "{address}").ok()?;
+    same.rest.is_empty().then_some(address)
+}
+
+/// Compares what is written to it with a text.
+struct Same<'t> {
+    rest: &'t str,
+}
+
+impl std::fmt::Write for Same<'_> {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        self.rest = self.rest.strip_prefix(part).ok_or(std::fmt::Error)?;
+        Ok(())
     }
 }
 
