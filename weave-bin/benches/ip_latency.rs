@@ -195,13 +195,16 @@ impl Running {
             runtime.block_on(async {
                 let daemon = match Daemon::start(settings, Plumbing::None).await {
                     Ok(daemon) => daemon,
-                    Err(error) => return drop(report.send(Err(error.to_string()))),
+                    Err(error) => {
+                        let _ = report.send(Err(error.to_string()));
+                        return;
+                    }
                 };
                 let address = daemon.http_address().map(ToString::to_string);
-                drop(report.send(Ok(address.unwrap_or_default())));
+                let _ = report.send(Ok(address.unwrap_or_default()));
                 while let Some(question) = asked.recv().await {
                     let question: mpsc::Sender<u64> = question;
-                    drop(question.send(daemon.syncs()));
+                    let _ = question.send(daemon.syncs());
                 }
                 daemon.stop().await;
             });

@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::Read as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -308,7 +308,7 @@ fn an_orderly_end_leaves_bridge_and_addresses() {
 
     // The route that the address made is no clash for the next daemon, and even without its state
     // the daemon gives the address to nobody else.
-    std::fs::remove_file(wire.scratch.join("host-1.state")).unwrap();
+    std::fs::remove_file(wire.scratch.join("host-1data.db")).unwrap();
     wire.start(1, &flags);
     assert_ne!(wire.ask(1, "POST", "/ip/pod"), address);
     assert_eq!(wire.ask(1, "GET", "/ip/weave:expose"), address);
@@ -321,9 +321,13 @@ fn what_cannot_be_is_refused_with_one_line() {
     let Some(wire) = Wire::new("refuse") else {
         return;
     };
-    let torn = wire.scratch.join("torn.state");
+    let torn = wire.scratch.join("torndata.db");
     std::fs::write(&torn, "half a state").unwrap();
     let torn_flag = format!("--db-prefix={}", wire.scratch.join("torn").display());
+
+    let listen = || TcpListener::bind("0.0.0.0:0").unwrap();
+    let taken = wire.hosts[0].namespace.run(listen).unwrap();
+    let mesh_port = format!("--port={}", taken.local_addr().unwrap().port());
 
     for (words, code, text) in [
         (
@@ -341,15 +345,16 @@ fn what_cannot_be_is_refused_with_one_line() {
             1,
             "overlaps with existing route 10.99.0.0/24",
         ),
-        (vec!["--password=secret"], 1, "cannot encrypt"),
         (vec!["--host=203.0.113.1"], 1, "203.0.113.1"),
         (
             vec!["--http-addr=203.0.113.1:1"],
             1,
             "cannot listen for HTTP on 203.0.113.1:1",
         ),
-        (vec![torn_flag.as_str()], 1, "torn.state is damaged"),
+        (vec![torn_flag.as_str()], 1, "torndata.db is damaged"),
         (vec!["not:a:peer"], 1, "invalid peer name"),
+        (vec!["--bpf-dir=/proc/nowhere"], 1, "/proc/nowhere"),
+        (vec![mesh_port.as_str()], 1, "cannot listen on"),
     ] {
         let mut words = words;
         words.extend(["--name=::1", "--log-level=error"]);
@@ -361,6 +366,11 @@ fn what_cannot_be_is_refused_with_one_line() {
         assert!(said.contains(text), "{words:?}: {said}");
     }
     assert_eq!(std::fs::read_to_string(torn).unwrap(), "half a state");
+    let bridge = block_on(async {
+        let netlink = Netlink::open_in(&wire.hosts[0].namespace).unwrap();
+        netlink.link_by_name("weave").await.unwrap()
+    });
+    assert_eq!(bridge, None, "refused, and yet the host was touched");
 }
 
 #[test]

@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn a_failed_save_is_told_and_the_next_one_tried() {
         let scratch = Scratch::new();
-        std::fs::write(scratch.path("blocked"), "a file where a directory must be").unwrap();
         let (keeper, store) = start(&scratch, "blocked/weave");
+        std::fs::write(scratch.path("blocked"), "a file where a directory must be").unwrap();
 
         let error = block_on(keeper.save_peers(vec!["a".to_owned()])).unwrap_err();
         std::fs::remove_file(scratch.path("blocked")).unwrap();

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use weave_ipam::InitMode;
@@ -83,6 +84,8 @@ pub struct IpamSettings {
     pub default_subnet: Option<IpNet>,
     /// How the ring starts.
     pub init: InitMode,
+    /// How long a released address rests while there are others.
+    pub cool_down: Duration,
 }
 
 /// Where the passwords of connections come from.
@@ -266,6 +269,7 @@ fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
     let text = |name: &str| given.value(name).filter(|text| !text.is_empty());
     let Some(range_text) = text("ipalloc-range") else {
         for (name, flag) in [
+            ("ipalloc-cool-down", "--ipalloc-cool-down"),
             ("ipalloc-default-subnet", "--ipalloc-default-subnet"),
             ("ipalloc-init", "--ipalloc-init"),
         ] {
@@ -296,7 +300,9 @@ fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
         InitMode::from_str(given.value("ipalloc-init").unwrap_or_default()).map_err(|error| {
             SettingsError::Combination(format!("Unable to parse --ipalloc-init: {error}"))
         })?;
+    let cool_down: u32 = number(given, "ipalloc-cool-down", "--ipalloc-cool-down", 0)?;
     Ok(Some(IpamSettings {
+        cool_down: Duration::from_secs(cool_down.into()),
         range,
         default_subnet,
         init,

@@ -171,13 +171,14 @@ async fn remove_peers(client: &Client, peers: &[String]) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use hyper::StatusCode;
+    use hyper::{HeaderMap, StatusCode};
 
     use super::*;
 
     fn answer(status: StatusCode, body: &str) -> Result<Response, Error> {
         Ok(Response {
             status,
+            headers: HeaderMap::new(),
             body: body.to_owned(),
         })
     }

@@ -5,7 +5,7 @@ pub(super) const TEXT: &str = "\
 Usage: weave [--local] COMMAND
 
   weave status [targets | connections | peers | dns | ipam] [--json]
-  weave report [-f TEMPLATE]
+  weave report
   weave connect [--replace] PEER...
   weave forget PEER...
   weave prime

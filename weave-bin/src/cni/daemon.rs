@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::error::{Code, Error};
+use crate::http::FRESH_HEADER;
 use crate::http::client::{self, Client, Response, encode_component};
 
 /// The identity under which the bridge's own address is allocated.
@@ -43,29 +44,27 @@ impl Daemon {
         Self::new(self.client.clone(), limit)
     }
 
-    /// The addresses `id` has within `subnet`, or the default subnet.
-    pub(super) async fn owned(&self, id: &str, subnet: Option<IpNet>) -> Result<Vec<IpNet>, Error> {
-        let path = ip_path(id, subnet);
-        let answer = self.limited().get(&path).await;
-        let body = self.body("Get", &path, answer)?;
-        Ok(body
-            .split_whitespace()
-            .filter_map(|word| word.parse().ok())
-            .collect())
-    }
-
-    /// One address for `id`; the same again for the same id. Waits while there is no space.
-    pub(super) async fn allocate(&self, id: &str, subnet: Option<IpNet>) -> Result<IpNet, Error> {
+    /// One address for `id`, and whether `id` is known not to have had it before; the same again
+    /// for the same id. Waits while there is no space.
+    pub(super) async fn allocate(
+        &self,
+        id: &str,
+        subnet: Option<IpNet>,
+    ) -> Result<(IpNet, bool), Error> {
         let path = ip_path(id, subnet);
         let answer = self.limited().post(&path).await;
+        let is_fresh = answer
+            .as_ref()
+            .is_ok_and(|answer| answer.headers.contains_key(FRESH_HEADER));
         let body = self.body("Post", &path, answer)?;
-        body.trim().parse().map_err(|_| {
+        let address = body.trim().parse().map_err(|_| {
             let text = format!(
                 "weave daemon answered {:?} instead of an address",
                 cut(&body)
             );
             Error::new(Code::TryAgain, text)
-        })
+        })?;
+        Ok((address, is_fresh))
     }
 
     /// Puts `address` on the bridge.

@@ -1,7 +1,9 @@
 //! The addresses of one call to ADD: where they come from and how they go back.
 //!
-//! A lease knows what this very call allocated. Undoing gives back that and nothing else: an
-//! address that an earlier call got for the same container stays.
+//! A lease knows what this very call allocated, because the daemon says so with its answer. Undoing
+//! gives back that and nothing else: an address that an earlier call got for the same container
+//! stays. When the daemon does not say it (Weave Net's does not), or does not answer, the address is
+//! left to DEL, which runtimes call after a failed ADD.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +12,6 @@ use ipnet::IpNet;
 
 use super::Scene;
 use super::config::Ipam;
-use super::daemon::Daemon;
 use super::delegate;
 use super::error::{Code, Error};
 use super::result::{Address, Attachment};
@@ -53,7 +54,7 @@ impl Lease {
             });
         }
         let id = &scene.call.container_id;
-        let found = from_daemon(&scene.daemon, id, ipam.subnet).await;
+        let found = scene.daemon.allocate(id, ipam.subnet).await;
         let (address, created) = found.map_err(|error| error.within(context))?;
         let granted = Attachment {
             addresses: vec![Address {
@@ -89,37 +90,6 @@ impl Lease {
             .addresses
             .iter()
             .find_map(|address| address.gateway)
-    }
-}
-
-/// The address of `id` and whether it was allocated by this question.
-async fn from_daemon(
-    daemon: &Daemon,
-    id: &str,
-    subnet: Option<IpNet>,
-) -> Result<(IpNet, bool), Error> {
-    // Without an answer here nothing is known to be of this call, and nothing is given back.
-    let before = daemon.owned(id, subnet).await.ok();
-    match daemon.allocate(id, subnet).await {
-        Ok(address) => Ok((
-            address,
-            before.is_some_and(|before| !before.contains(&address)),
-        )),
-        Err(error) => {
-            if let (Code::TryAgain, Some(before)) = (error.code(), before) {
-                // A request that got no answer may have been granted all the same.
-                let daemon = daemon.again(UNDO_LIMIT);
-                let after = daemon.owned(id, subnet).await.unwrap_or_default();
-                for address in after
-                    .into_iter()
-                    .filter(|address| !before.contains(address))
-                {
-                    // The first error is the one to report; DEL frees what is left.
-                    let _freed = daemon.free(id, address).await;
-                }
-            }
-            Err(error)
-        }
     }
 }
 

@@ -199,7 +199,7 @@ async fn bridge_address<E: Edge>(
         return Ok(address);
     }
     let context = "unable to allocate IP address for bridge";
-    let address = scene
+    let (address, _) = scene
         .daemon
         .allocate(EXPOSE_ID, None)
         .await

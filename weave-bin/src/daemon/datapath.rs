@@ -25,6 +25,24 @@ pub(super) enum Datapath {
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Datapath {
+    /// Finds out whether [`Datapath::open`] has what it needs besides the bridge.
+    ///
+    /// # Errors
+    /// The directory for programs and maps cannot be used.
+    #[cfg_attr(
+        not(feature = "bpf"),
+        expect(clippy::unnecessary_wraps, reason = "nothing to check")
+    )]
+    pub(super) fn check(settings: &Settings, host: &Host) -> Result<(), StartError> {
+        #[cfg(feature = "bpf")]
+        if host.netlink().is_some() && settings.fastdp {
+            return weave_datapath::bpf::prepare_dir(&settings.bpf_dir)
+                .map_err(|error| StartError::Datapath(error.to_string()));
+        }
+        let _ = (settings, host);
+        Ok(())
+    }
+
     /// Opens or adopts what `settings` ask for.
     pub(super) async fn open(
         settings: &Settings,

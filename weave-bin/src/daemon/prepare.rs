@@ -1,11 +1,14 @@
 //! What is found out before anything is changed: who we are, and what we remember.
 
 use std::io;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
 use tracing::{info, warn};
 use weave_ipam::{AddressRange, Allocator, InitMode};
+use weave_mesh::connector::PeerAddress;
+use weave_mesh::node::ConfigError;
 use weave_mesh::peer::PeerName;
 
 use super::error::StartError;
@@ -104,6 +107,7 @@ impl Prepared {
             range,
             default_subnet,
             init,
+            cool_down,
         }) = &settings.ipam
         else {
             return Ok(None);
@@ -113,6 +117,9 @@ impl Prepared {
             .uid(random_number()?)
             .nickname(&self.nickname)
             .init(init.clone())
+            .cool_down(*cool_down)
+            // A peer that is told the seeds forms the ring anew even if it lost its state.
+            .cautious(true)
             .seed(random_number()?);
         let how = match (&self.state.ipam, init) {
             (Some(_), _) => "with persisted data",
@@ -130,6 +137,26 @@ impl Prepared {
             channel,
         }))
     }
+}
+
+/// Refuses peers that nobody can be, before anything is touched.
+pub(super) fn check_peers(settings: &Settings) -> Result<(), StartError> {
+    let is_bad = |peer: &&String| peer.parse::<PeerAddress>().is_err();
+    match settings.peers.iter().find(is_bad) {
+        Some(peer) => Err(StartError::Mesh(
+            ConfigError::Peer(peer.clone()).to_string(),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a mesh port that is taken, before the host is touched. A daemon that runs here already
+/// is told by the state file first.
+pub(super) fn check_port(settings: &Settings) -> Result<(), StartError> {
+    let address = settings.listen;
+    TcpListener::bind(address)
+        .map(drop)
+        .map_err(|error| StartError::Mesh(format!("cannot listen on {address}: {error}")))
 }
 
 /// Opens the state file. While another daemon has it, this waits and says so: on a host that goes

@@ -40,6 +40,7 @@ pub struct Daemon {
     http: Option<ListenAddress>,
     stop: CancellationToken,
     tasks: JoinSet<&'static str>,
+    keeper: Keeper,
 }
 
 impl Daemon {
@@ -55,8 +56,12 @@ impl Daemon {
             .iter()
             .for_each(|warning| warn!("{warning}"));
 
+        prepare::check_peers(&settings)?;
+        let keyring = passwords::read(&settings.passwords)?;
         let host = open_host(&settings, plumbing)?;
+        Datapath::check(&settings, &host)?;
         let file = prepare::open_state(&settings).await?;
+        prepare::check_port(&settings)?;
         let prepared = Prepared::new(&settings, &host, &file).await?;
         let allocator = prepared.allocator(&settings)?;
         let control = bind(settings.http.as_ref()).await?;
@@ -72,7 +77,6 @@ impl Daemon {
             inbox
         });
 
-        let keyring = passwords::read(&settings.passwords)?;
         let (mesh, events) =
             start_mesh(&settings, &prepared, &datapath, keyring.clone(), channels).await?;
         info!("Our name is {}({})", prepared.name, prepared.nickname);
@@ -82,6 +86,7 @@ impl Daemon {
             http: control.as_ref().map(|(_, address)| address.clone()),
             stop: CancellationToken::new(),
             tasks: JoinSet::new(),
+            keeper: keeper.clone(),
         };
         let (source, stop) = (settings.passwords.clone(), daemon.stop.clone());
         let follow = passwords::follow(source, keyring, daemon.mesh.clone(), stop);
@@ -125,6 +130,11 @@ impl Daemon {
     /// Where control HTTP listens, with the port that was chosen if 0 was asked for.
     pub fn http_address(&self) -> Option<&ListenAddress> {
         self.http.as_ref()
+    }
+
+    /// How often the state file was synced.
+    pub fn syncs(&self) -> u64 {
+        self.keeper.syncs()
     }
 
     /// Waits until a task ends although nobody stopped the daemon, and says which.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -158,7 +158,7 @@ impl Client {
                 .send_request(request)
                 .await
                 .map_err(|error| broken(error.to_string()))?;
-            let status = answer.status();
+            let (status, headers) = (answer.status(), answer.headers().clone());
             let body = Limited::new(answer.into_body(), BODY_LIMIT)
                 .collect()
                 .await
@@ -166,6 +166,7 @@ impl Client {
                 .to_bytes();
             Ok(Response {
                 status,
+                headers,
                 body: String::from_utf8_lossy(&body).into_owned(),
             })
         };
@@ -189,6 +190,8 @@ impl Client {
 pub struct Response {
     /// The HTTP status.
     pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The whole body; bytes that are not UTF-8 are replaced.
     pub body: String,
 }

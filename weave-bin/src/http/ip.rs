@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use axum::routing::delete;
 use ipnet::IpNet;
@@ -109,7 +110,14 @@ async fn give(ipam: &Ipam, id: String, subnet: Option<IpNet>, arguments: &Argume
         .allocate(id, subnet, arguments.is_true("check-alive"))
         .await
     {
-        Ok(address) => answer::text(address.to_string()),
+        Ok(grant) => {
+            let mut response = answer::text(grant.address.to_string());
+            if grant.is_fresh {
+                let yes = HeaderValue::from_static("true");
+                response.headers_mut().insert(FRESH_HEADER, yes);
+            }
+            response
+        }
         Err(failure) => answer::failure(&failure, ""),
     }
 }
@@ -178,3 +186,6 @@ async fn take_over(State(ipam): State<Ipam>, Path(peer): Path<String>) -> Respon
 fn subnet(ip: &str, len: &str) -> Result<IpNet, Refusal> {
     parse_subnet(&format!("{ip}/{len}")).map_err(answer::bad_request)
 }
+
+/// Stands with an address that its ident did not have before; Weave Net has no such header.
+pub const FRESH_HEADER: HeaderName = HeaderName::from_static("weave-fresh");

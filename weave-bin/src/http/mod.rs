@@ -8,6 +8,7 @@ mod mesh;
 mod pages;
 mod server;
 
+pub use ip::FRESH_HEADER;
 pub use server::{Control, Listener, bind, control, serve, status};
 
 #[cfg(test)]

@@ -7,11 +7,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use weave_ipam::{Allocator, Answer, Event, Outcome, PeerId, Ticket};
+use ipnet::IpNet;
+use weave_ipam::{Allocator, Answer, Event, Outcome, PeerId, TakeoverRefusal, Ticket};
 use weave_mesh::peer::PeerName;
 
 use super::channel::Input;
-use super::{Command, Failure, Reply};
+use super::{Command, Failure, Grant, Reply};
 use crate::actor::keeper::SaveError;
 
 /// The allocator with its callers.
@@ -35,7 +36,8 @@ pub(super) enum Relay {
 }
 
 enum Waiter {
-    Address(Reply<ipnet::IpNet>),
+    /// Waits for an address; had these before.
+    Address(Reply<Grant>, Vec<IpNet>),
     Done(Reply<()>),
 }
 
@@ -65,8 +67,14 @@ impl Core {
                 is_container,
                 reply,
             } => {
-                let outcome = self.allocator.allocate(now, &ident, subnet, is_container);
-                self.settle(outcome, reply, Waiter::Address);
+                let held = self.allocator.lookup(&ident, subnet);
+                match self.allocator.allocate(now, &ident, subnet, is_container) {
+                    Ok(Outcome::Ready(address)) => self.promise(reply, Ok(grant(address, &held))),
+                    Ok(Outcome::Pending(ticket)) => {
+                        self.waiting.insert(ticket, Waiter::Address(reply, held));
+                    }
+                    Err(error) => self.promise(reply, Err(refused(&error))),
+                }
             }
             Command::Claim {
                 ident,
@@ -75,7 +83,7 @@ impl Core {
                 reply,
             } => {
                 let outcome = self.allocator.claim(now, &ident, address, is_container);
-                self.settle(outcome, reply, Waiter::Done);
+                self.settle(outcome, reply);
             }
             Command::Reclaim {
                 ident,
@@ -89,7 +97,7 @@ impl Core {
             }
             Command::Prime { reply } => {
                 let outcome = self.allocator.prime(now);
-                self.settle(Ok(outcome), reply, Waiter::Done);
+                self.settle(Ok(outcome), reply);
             }
             Command::Free {
                 ident,
@@ -104,8 +112,15 @@ impl Core {
                 self.promise(reply, result.map_err(|error| refused(&error)));
             }
             Command::Takeover { peer, reply } => {
-                let gained = self.allocator.takeover(now, &peer);
-                self.promise(reply, Ok(gained));
+                let gained = match self.allocator.try_takeover(now, &peer) {
+                    // Weave Net says the same of a peer it does not know, and of itself.
+                    Err(TakeoverRefusal::Unknown | TakeoverRefusal::Ourselves) => Ok(0),
+                    Err(reason) => Err(Failure::Refused(format!(
+                        "{peer} is not taken over: {reason}"
+                    ))),
+                    Ok(gained) => Ok(gained),
+                };
+                self.promise(reply, gained);
             }
             Command::Leave { reply } => {
                 self.allocator.shutdown(now);
@@ -151,7 +166,7 @@ impl Core {
         } = self;
         waiting.retain(|ticket, waiter| {
             let gone = match waiter {
-                Waiter::Address(reply) => reply.is_closed(),
+                Waiter::Address(reply, _) => reply.is_closed(),
                 Waiter::Done(reply) => reply.is_closed(),
             };
             if gone {
@@ -170,11 +185,11 @@ impl Core {
                 continue;
             };
             match (self.waiting.remove(&ticket), result) {
-                (Some(Waiter::Address(reply)), Ok(Answer::Address(address))) => {
-                    self.promise(reply, Ok(address));
+                (Some(Waiter::Address(reply, held)), Ok(Answer::Address(address))) => {
+                    self.promise(reply, Ok(grant(address, &held)));
                 }
                 (Some(Waiter::Done(reply)), Ok(_)) => self.promise(reply, Ok(())),
-                (Some(Waiter::Address(reply)), Err(error)) => {
+                (Some(Waiter::Address(reply, _)), Err(error)) => {
                     self.promise(reply, Err(refused(&error)));
                 }
                 (Some(Waiter::Done(reply)), Err(error)) => {
@@ -238,16 +253,11 @@ impl Core {
     }
 
     /// Answers a request, or notes who waits for it.
-    fn settle<T: Send + 'static>(
-        &mut self,
-        outcome: Result<Outcome<T>, weave_ipam::Error>,
-        reply: Reply<T>,
-        waiter: fn(Reply<T>) -> Waiter,
-    ) {
+    fn settle(&mut self, outcome: Result<Outcome<()>, weave_ipam::Error>, reply: Reply<()>) {
         match outcome {
-            Ok(Outcome::Ready(answer)) => self.promise(reply, Ok(answer)),
+            Ok(Outcome::Ready(())) => self.promise(reply, Ok(())),
             Ok(Outcome::Pending(ticket)) => {
-                self.waiting.insert(ticket, waiter(reply));
+                self.waiting.insert(ticket, Waiter::Done(reply));
             }
             Err(error) => self.promise(reply, Err(refused(&error))),
         }
@@ -270,6 +280,11 @@ impl Core {
             let _ = reply.send(Ok(value));
         }));
     }
+}
+
+fn grant(address: IpNet, held: &[IpNet]) -> Grant {
+    let is_fresh = !held.iter().any(|held| held.addr() == address.addr());
+    Grant { address, is_fresh }
 }
 
 fn refused(error: &weave_ipam::Error) -> Failure {

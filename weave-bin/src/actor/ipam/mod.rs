@@ -47,6 +47,15 @@ pub enum Failure {
     Stopping,
 }
 
+/// An address given to an ident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The address, with the prefix length of the subnet asked for.
+    pub address: IpNet,
+    /// Whether the ident did not have it before it asked.
+    pub is_fresh: bool,
+}
+
 type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 
 #[derive(Debug)]
@@ -55,7 +64,7 @@ enum Command {
         ident: String,
         subnet: Option<IpNet>,
         is_container: bool,
-        reply: Reply<IpNet>,
+        reply: Reply<Grant>,
     },
     Claim {
         ident: String,
@@ -132,7 +141,7 @@ impl Ipam {
         ident: String,
         subnet: Option<IpNet>,
         is_container: bool,
-    ) -> Result<IpNet, Failure> {
+    ) -> Result<Grant, Failure> {
         self.ask(|reply| Command::Allocate {
             ident,
             subnet,
@@ -246,10 +255,12 @@ impl Ipam {
         self.ask(|reply| Command::Status { reply }).await
     }
 
-    /// Takes over the ranges of `peer`, a name or a nickname; the number of addresses gained.
+    /// Takes over the ranges of `peer`, a name or a nickname; the number of addresses gained, 0 for
+    /// a peer that is not known.
     ///
     /// # Errors
-    /// See [`Failure`].
+    /// [`Failure::Refused`] if the peer is connected somewhere in the network or the nickname has
+    /// two bearers; else see [`Failure`].
     pub async fn take_over(&self, peer: String) -> Result<u128, Failure> {
         self.ask(|reply| Command::Takeover { peer, reply }).await
     }

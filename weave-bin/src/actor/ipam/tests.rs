@@ -89,6 +89,7 @@ impl Peer {
             .await
             .unwrap()
             .unwrap()
+            .address
     }
 }
 
@@ -239,5 +240,24 @@ fn a_stopped_task_answers_nobody() {
             (end, late),
             (Err(Failure::Stopping), Err(Failure::Stopping))
         );
+    });
+}
+
+#[test]
+fn a_peer_in_the_network_is_not_taken_over_and_the_answer_says_why() {
+    run(async {
+        let scratch = Scratch::new();
+        let one = Peer::start(1, &[1, 2], &scratch).await;
+        let two = Peer::start(2, &[1, 2], &scratch).await;
+        one.join(&two).await;
+        two.allocate("pod").await;
+
+        let name = "00:00:00:00:00:02";
+        let refused = one.ipam.take_over(name.to_owned()).await;
+        let unknown = one.ipam.take_over("nobody".to_owned()).await;
+
+        let text = format!("{name} is not taken over: the peer is alive: stop it first");
+        assert_eq!(refused, Err(Failure::Refused(text)));
+        assert_eq!(unknown, Ok(0), "as Weave Net answers");
     });
 }

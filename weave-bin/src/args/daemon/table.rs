@@ -13,7 +13,7 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "where BPF programs and maps are pinned; bpffs is mounted if needed",
     ),
     Flag::value("conn-limit").explained("N", "200", "most connections at a time; 0 is no limit"),
-    Flag::value("db-prefix").explained("PATH", "/weavedb/weave", "the state file is PATH.state"),
+    Flag::value("db-prefix").explained("PATH", "/weavedb/weave", "the state file is PATHdata.db"),
     Flag::value("host").explained("IP", "0.0.0.0", "address the mesh listens on"),
     Flag::value("host-root").explained(
         "DIR",
@@ -24,6 +24,11 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "ADDR",
         "127.0.0.1:6784",
         "control HTTP: IP:PORT, a socket's absolute path, or empty for none",
+    ),
+    Flag::value("ipalloc-cool-down").explained(
+        "SECONDS",
+        "0",
+        "how long a released address rests while there are others",
     ),
     Flag::value("ipalloc-default-subnet").explained(
         "CIDR",

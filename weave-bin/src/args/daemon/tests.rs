@@ -99,6 +99,17 @@ fn a_default_subnet_must_meet_the_range() {
 }
 
 #[test]
+fn released_addresses_rest_for_as_long_as_is_given() {
+    let cool_down = |line: &str| read(line).unwrap().ipam.unwrap().cool_down;
+    let range = "--ipalloc-range=10.32.0.0/12";
+
+    assert_eq!(cool_down(range).as_secs(), 0);
+    assert_eq!(cool_down(&format!("{range} --ipalloc-cool-down=60")).as_secs(), 60);
+    let text = refusal(&format!("{range} --ipalloc-cool-down=soon"));
+    assert!(text.contains("--ipalloc-cool-down: \"soon\""), "{text}");
+}
+
+#[test]
 fn nonsense_values_name_flag_and_value() {
     for (line, words) in [
         ("--port=70000", "--port: \"70000\""),

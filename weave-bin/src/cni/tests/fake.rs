@@ -100,6 +100,8 @@ pub(super) struct Book {
     pub(super) requests: Vec<String>,
     /// Allocate, but never answer.
     pub(super) silent: bool,
+    /// Do not say whether an address is fresh, as Weave Net's daemon.
+    pub(super) is_old: bool,
 }
 
 /// A daemon on a loopback port; it serves until the test process ends.
@@ -156,19 +158,22 @@ fn exchange(mut stream: TcpStream, book: &Mutex<Book>) {
     let head = String::from_utf8(head).unwrap();
     let mut words = head.split_whitespace();
     let (verb, path) = (words.next().unwrap(), words.next().unwrap());
-    let (status, body, silent) = {
+    let (status, body, silent, fresh) = {
         let mut book = book.lock().unwrap();
         book.requests.push(format!("{verb} {path}"));
+        let before = book.owned.len();
         let (status, body) = book.answer(verb, path);
-        (status, body, book.silent && verb == "POST")
+        let fresh = book.owned.len() > before && !book.is_old;
+        (status, body, book.silent && verb == "POST", fresh)
     };
     if silent {
         // Until the caller gives up.
         let _closed = stream.read(&mut byte);
         return;
     }
+    let fresh = if fresh { "weave-fresh: true\r\n" } else { "" };
     let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\n{fresh}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let _gone = stream.write_all(text.as_bytes());

@@ -90,7 +90,7 @@ fn a_bridge_without_an_address_is_exposed_once_the_pod_needs_a_gateway() {
     assert_eq!(reply.stdout.unwrap()["ips"][0]["gateway"], "10.32.0.1");
     let requests = daemon.book.lock().unwrap().requests.clone();
     assert_eq!(
-        requests[2..],
+        requests[1..],
         ["POST /ip/weave:expose", "POST /expose/10.32.0.1/12"]
     );
 }
@@ -176,13 +176,13 @@ fn a_refusal_of_the_daemon_is_passed_on() {
     );
     assert_eq!(object["code"], 100);
     assert_eq!(
-        daemon.book.lock().unwrap().requests[1],
-        "POST /ip/c1/1.2.3.0/24"
+        daemon.book.lock().unwrap().requests,
+        ["POST /ip/c1/1.2.3.0/24"]
     );
 }
 
 #[test]
-fn a_grant_without_an_answer_is_given_back() {
+fn a_grant_without_an_answer_is_left_to_del() {
     let (host, daemon) = (
         Host::with_bridge(),
         FakeDaemon::start(&[("c1", "10.32.0.2/12")]),
@@ -220,7 +220,24 @@ fn a_grant_without_an_answer_is_given_back() {
     });
 
     assert_eq!(outcome.unwrap_err().code(), Code::TryAgain);
+    assert!(daemon.owned("c1").is_some());
+    weave_net("DEL", "c1", POD1, PLAIN, &host, &daemon.address);
     assert_eq!(daemon.owned("c1"), None);
+}
+
+#[test]
+fn an_address_of_a_daemon_of_weave_net_is_left_to_del() {
+    let host = Host {
+        attach_fails: true,
+        ..Host::with_bridge()
+    };
+    let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
+    daemon.book.lock().unwrap().is_old = true;
+
+    let reply = weave_net("ADD", "c1", POD1, PLAIN, &host, &daemon.address);
+
+    assert!(reply.failed);
+    assert!(daemon.owned("c1").is_some());
 }
 
 #[test]

@@ -193,10 +193,12 @@ fn cut(durable: &[u8], pending: &[(usize, Vec<u8>)], random: &mut Random) -> Vec
 fn after_a_kill_the_last_acknowledged_commit_is_found() {
     let mut image = Vec::new();
     let mut acknowledged = None;
-    for action in record(12).actions() {
+    for action in record(7).actions() {
         match action {
             Action::Write(offset, bytes) => {
-                for length in 0..bytes.len() {
+                // Every byte of the heads, and some of the rest: 61 is odd and no page's divisor.
+                let rest = (128..bytes.len()).step_by(61);
+                for length in (0..bytes.len().min(128)).chain(rest) {
                     let mut torn = image.clone();
                     put(&mut torn, offset, &bytes[..length]);
                     match number(&torn) {
@@ -210,7 +212,7 @@ fn after_a_kill_the_last_acknowledged_commit_is_found() {
             Action::Acknowledged(number) => acknowledged = Some(number),
         }
     }
-    assert_eq!(number(&image), Ok(Some(11)));
+    assert_eq!(number(&image), Ok(Some(6)));
 }
 
 /// Law: one flipped bit is noticed, or changes nothing.
