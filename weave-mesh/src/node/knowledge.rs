@@ -4,7 +4,7 @@
 //! record or its head to us. Only the newest version counts: a record that changes is held by
 //! nobody until told. One bit for each record and neighbour.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(super) struct Neighbour {
     pub(super) own_version: u64,
     /// Digests of the states of channels it is known to hold.
     pub(super) told: BTreeMap<Arc<str>, u64>,
+    /// Records to tell it once somebody reachable lists them.
+    pub(super) withheld: BTreeSet<PeerName>,
     /// When all heads may be sent again.
     pub(super) heads_after: Duration,
     /// When everything is told again whatever it is known to hold; `None` until first decided.
@@ -80,6 +82,12 @@ impl Knowledge {
         };
         let word = holders.bits.get(neighbour.seat / 64).copied();
         holders.head == head && word.is_some_and(|word| word >> (neighbour.seat % 64) & 1 == 1)
+    }
+
+    /// Whether records wait until the neighbour can reach their peers.
+    pub(super) fn withholds(&self, id: ConnectionId) -> bool {
+        let neighbour = self.neighbours.get(&id);
+        neighbour.is_some_and(|neighbour| !neighbour.withheld.is_empty())
     }
 
     /// The neighbour showed that it does not hold the newest record of this peer.

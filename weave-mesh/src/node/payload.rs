@@ -224,17 +224,11 @@ impl Node {
     /// A large state goes as several, nearest peers first: each is then connected to what the
     /// receiver has, which collects what is not.
     fn updates(&mut self, id: ConnectionId, slot: &Slot) -> Vec<Vec<u8>> {
-        let mut names: Vec<PeerName> = if slot.state || slot.is_lacking {
+        let names = if slot.state {
             self.by_distance()
         } else {
-            slot.names.iter().copied().collect()
+            self.lacking(id, slot)
         };
-        if !slot.state {
-            let before = names.len();
-            let head = |name: PeerName| self.topology.get(name).map(PeerRecord::head);
-            names.retain(|name| head(*name).is_some_and(|head| !self.knowledge.holds(id, head)));
-            self.counters.gossip_known += (before - names.len()) as u64;
-        }
         let mut updates = Vec::new();
         let mut rest = &names[..];
         while !rest.is_empty() {
@@ -255,6 +249,42 @@ impl Node {
             }
         }
         updates
+    }
+
+    /// Which of the records that a slot asks for the neighbour lacks, in the order to send them.
+    ///
+    /// A router collects what it cannot reach one second after an update. So our own record, which
+    /// lists the way to all others, goes with them unless it is held in this version, and a record
+    /// that nobody reachable lists yet is withheld until somebody does.
+    fn lacking(&mut self, id: ConnectionId, slot: &Slot) -> Vec<PeerName> {
+        let us = self.topology.local().name;
+        let reachable = self.routing.all_at_this_moment(&self.topology);
+        let mut asked = std::mem::take(&mut self.knowledge.of(id).withheld);
+        asked.extend(&slot.names);
+        if slot.is_lacking {
+            asked.extend(reachable.keys());
+        }
+        let known = asked
+            .into_iter()
+            .filter(|name| self.topology.get(*name).is_some());
+        let (mut names, withheld): (BTreeSet<_>, _) =
+            known.partition(|name| reachable.contains_key(name));
+        self.knowledge.of(id).withheld = withheld;
+        let is_held = |name: PeerName| {
+            let record = self.topology.get(name);
+            record.is_none_or(|record| self.knowledge.holds(id, record.head()))
+        };
+        let before = names.len();
+        names.retain(|name| !is_held(*name));
+        self.counters.gossip_known += (before - names.len()) as u64;
+        if !names.is_empty() && !is_held(us) {
+            names.insert(us);
+        }
+        if names.len() <= MANY {
+            return names.into_iter().collect();
+        }
+        let order = self.by_distance().into_iter();
+        order.filter(|name| names.contains(name)).collect()
     }
 
     /// All known peers, by the number of connections between them and us.

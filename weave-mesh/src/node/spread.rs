@@ -2,7 +2,7 @@
 //!
 //! Gossip goes to random neighbours, weighted by how many peers lie behind them; broadcasts along
 //! the tree of their source; unicasts to the next hop (Weave Net mesh protocol, sections 5 and 6).
-//! Neighbours that take digests and deltas get those instead (`ALGORITHM.md`, section 8). Nobody
+//! Neighbours that take digests and deltas get those instead (`ALGORITHM.md`, section 10). Nobody
 //! gets a record that it is known to hold.
 
 use std::collections::BTreeSet;
@@ -164,11 +164,19 @@ impl Node {
     pub(super) fn announce_changes(&mut self, now: Duration) {
         let us = self.topology.local().name;
         let channel = Arc::clone(&self.topology_channel);
-        let neighbours: Vec<_> = self.registered.keys().copied().collect();
-        for neighbour in neighbours {
-            self.put(neighbour, &channel, None, Item::Names([us].into()));
-        }
+        let neighbours: Vec<_> = self.registered.iter().map(|(n, id)| (*n, *id)).collect();
         let remotes = std::mem::take(&mut self.announce);
+        for (neighbour, id) in neighbours {
+            let mut names = BTreeSet::from([us]);
+            if !self.takes_sync(id) {
+                // It may have collected a peer that it can only reach by this change.
+                for remote in remotes.iter().filter(|remote| **remote != neighbour) {
+                    self.knowledge.forget(id, *remote);
+                    names.insert(*remote);
+                }
+            }
+            self.put(neighbour, &channel, None, Item::Names(names));
+        }
         if remotes.is_empty() {
             self.compare_later(now);
         } else {

@@ -5,7 +5,7 @@
 //!                                      └─▶ heads of what the sender lacks ─▶ wants ─▶ records
 //! ```
 //!
-//! An answer is asked for by complete heads only, so every exchange ends (`ALGORITHM.md`, law E1).
+//! An answer is asked for by complete heads only, so every exchange ends (`ALGORITHM.md`, law X1).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,6 +92,12 @@ impl Node {
         let channel = Arc::clone(&self.topology_channel);
         for (name, lacks) in lagging {
             self.put(name, &channel, None, Item::Names(lacks));
+        }
+        let waits = |id: &ConnectionId| self.knowledge.withholds(*id);
+        let neighbours = self.registered.iter().filter(|(_, id)| waits(id));
+        let neighbours: Vec<_> = neighbours.map(|(name, _)| *name).collect();
+        for name in neighbours {
+            self.put(name, &channel, None, Item::Names(BTreeSet::new()));
         }
         let us = self.topology.local().name;
         let targets = self.gossip_targets(us);

@@ -8,4 +8,5 @@ mod gossip;
 mod net;
 mod queues;
 mod refusals;
+mod sync;
 mod trouble;
