@@ -24,8 +24,46 @@ pub(super) struct Contests {
 
 #[derive(Clone, Debug, Default)]
 struct Report {
-    spans: Vec<Span>,
+    /// Our addresses that the reporter counts as its own.
+    overlap: Vec<Span>,
+    /// Where entries of the report contradict ours, by whose they are.
+    contradicted: BTreeMap<PeerId, Vec<Span>>,
     conflicts: Vec<Conflict>,
+}
+
+impl Report {
+    fn new(merged: &Merged) -> Self {
+        let mut contradicted: BTreeMap<PeerId, Vec<Span>> = BTreeMap::new();
+        for conflict in &merged.conflicts {
+            let spans = contradicted.entry(conflict.rival).or_default();
+            spans.push(conflict.span);
+        }
+        for spans in contradicted.values_mut() {
+            spans.sort_unstable();
+            *spans = coalesce(std::mem::take(spans));
+        }
+        Self {
+            overlap: coalesce(merged.contested.iter().copied()),
+            contradicted,
+            conflicts: merged
+                .conflicts
+                .iter()
+                .take(MAX_CONFLICTS)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.overlap.is_empty() && self.contradicted.is_empty()
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let contradicted = self.contradicted.values().flatten();
+        let mut spans: Vec<Span> = self.overlap.iter().chain(contradicted).copied().collect();
+        spans.sort_unstable();
+        coalesce(spans)
+    }
 }
 
 impl Contests {
@@ -33,35 +71,26 @@ impl Contests {
     /// and whether any span ceased to be contested.
     pub(super) fn update(&mut self, reporter: PeerId, merged: &Merged) -> (Vec<Conflict>, bool) {
         let known = self.reports.remove(&reporter).unwrap_or_default();
-        let mut spans = merged.contested.clone();
-        spans.extend(merged.conflicts.iter().map(|conflict| conflict.span));
-        let mut conflicts = merged.conflicts.clone();
-        conflicts.truncate(MAX_CONFLICTS);
+        if known.is_empty() && merged.contested.is_empty() && merged.conflicts.is_empty() {
+            return (Vec::new(), false);
+        }
+        let report = Report::new(merged);
         let is_new = |conflict: &&Conflict| !known.conflicts.contains(conflict);
-        let news = conflicts.iter().filter(is_new).cloned().collect();
-        if !spans.is_empty() && self.reports.len() < MAX_REPORTERS {
-            spans.sort_unstable();
-            self.reports.insert(
-                reporter,
-                Report {
-                    spans: coalesce(spans),
-                    conflicts,
-                },
-            );
+        let news = report.conflicts.iter().filter(is_new).cloned().collect();
+        if !report.is_empty() && self.reports.len() < MAX_REPORTERS {
+            self.reports.insert(reporter, report);
         }
         (news, self.rebuild())
     }
 
-    /// The peer no longer owns anything.
+    /// The peer no longer owns anything. What others say of it is void, what they say of
+    /// themselves is not.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.reports.remove(&peer);
         for report in self.reports.values_mut() {
-            let gone: Vec<Span> = report
-                .conflicts
-                .extract_if(.., |conflict| conflict.rival == peer)
-                .map(|conflict| conflict.span)
-                .collect();
-            report.spans = difference(&report.spans, &coalesce(gone));
+            report.conflicts.retain(|conflict| conflict.rival != peer);
+            // What the reporter counts as its own stays contested.
+            report.contradicted.remove(&peer);
         }
         self.rebuild();
     }
@@ -82,7 +111,7 @@ impl Contests {
 
     pub(super) fn spans(&self) -> impl Iterator<Item = (PeerId, Span)> {
         let reports = self.reports.iter();
-        reports.flat_map(|(peer, report)| report.spans.iter().map(|span| (*peer, *span)))
+        reports.flat_map(|(peer, report)| report.spans().into_iter().map(|span| (*peer, span)))
     }
 
     /// What contradicts ours, and by whose ring.
@@ -92,11 +121,7 @@ impl Contests {
     }
 
     fn rebuild(&mut self) -> bool {
-        let mut spans: Vec<Span> = self
-            .reports
-            .values()
-            .flat_map(|report| report.spans.iter().copied())
-            .collect();
+        let mut spans: Vec<Span> = self.reports.values().flat_map(Report::spans).collect();
         spans.sort_unstable();
         let before = std::mem::replace(&mut self.spans, coalesce(spans));
         !difference(&before, &self.spans).is_empty()

@@ -86,6 +86,38 @@ fn a_range_that_two_peers_hold_is_not_handed_out_until_one_gives_in() {
 }
 
 #[test]
+fn taking_over_one_rival_does_not_settle_what_another_claims() {
+    let mut allocator = seeded("10.0.0.0/24", 3);
+    fill(&mut allocator, 1);
+    let _ = allocator
+        .claim(START, "high", net("10.0.0.40/24"), true)
+        .unwrap();
+    let start = allocator.universe.span.start();
+    let ours = Span::between(start, start + 128);
+    // B knows that our range went to C, which gave the upper part of it to B.
+    let state = edited(&allocator, B, |entries| {
+        (entries[0].peer, entries[0].version, entries[0].free) = (C, 100, 32);
+        let given = Entry {
+            token: start + 32,
+            peer: B,
+            version: 0,
+            free: 96,
+        };
+        entries.insert(1, given);
+    });
+    allocator.handle_unicast(START, B, Message::RingUpdate(state));
+    assert!(allocator.contests.undisputed(ours).is_empty());
+    allocator.handle_reachable(START, [B].into(), 0);
+
+    allocator.try_takeover(START, &C.to_string()).unwrap();
+
+    assert_eq!(
+        allocator.contests.undisputed(ours),
+        [Span::between(start, start + 32)]
+    );
+}
+
+#[test]
 fn foreign_and_broken_rings_are_refused_whole_and_shown() {
     let mut allocator = seeded("10.0.0.0/24", 2);
     let before = allocator.ring().clone();
