@@ -194,14 +194,11 @@ impl Talk {
 
     /// Our own record in the last update that has it.
     fn own(&self) -> PeerRecord {
-        let records = self
+        let mut records = self
             .updates()
             .into_iter()
             .flat_map(|update| update::decode(&update).unwrap());
-        records
-            .filter(|record| record.name == name(1))
-            .last()
-            .unwrap()
+        records.rfind(|record| record.name == name(1)).unwrap()
     }
 }
 

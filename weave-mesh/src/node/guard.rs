@@ -59,6 +59,9 @@ impl Node {
 
     /// Ends an introduction if there are too many.
     pub(super) fn bound_introductions(&mut self, now: Duration) {
+        if self.links.len() - self.registered.len() <= MAX_INTRODUCTIONS {
+            return;
+        }
         let strangers = self.links.iter().filter(|(_, link)| is_stranger(link));
         let strangers: Vec<_> = strangers
             .map(|(id, link)| (*id, link.remote.ip()))

@@ -170,10 +170,11 @@ impl World {
                 self.pipes.insert((to, theirs), (n, ours));
             }
             Transmit::Data { connection, bytes } => {
-                if let Some((to, theirs)) = self.pipes.get(&(n, connection)).copied() {
-                    if let Some(other) = self.nodes.get_mut(&to) {
-                        other.handle_bytes(now, theirs, &bytes);
-                    }
+                let end = self.pipes.get(&(n, connection)).copied();
+                if let Some((to, theirs)) = end
+                    && let Some(other) = self.nodes.get_mut(&to)
+                {
+                    other.handle_bytes(now, theirs, &bytes);
                 }
                 if let Some(node) = self.nodes.get_mut(&n) {
                     node.handle_written(now, connection, bytes.len());

@@ -40,12 +40,12 @@ fn every_byte_of_a_real_conversation_is_understood() {
 fn understand(frame: &[u8], expected: &Json, side: &str) {
     assert_eq!(frame, bytes(&expected["plaintext"]), "{side}");
     if expected["kind"] == "features" {
-        let features = Features::decode(frame).unwrap();
+        let features = Features::decode(frame).expect("features");
         assert_eq!(features.uid.to_string(), text(&expected["features"]["UID"]));
         assert_eq!(Features::decode(&features.encode()), Ok(features));
         return;
     }
-    let message = Message::parse(frame).unwrap();
+    let message = Message::parse(frame).expect("a message");
     assert_eq!(message.emit(), frame, "{side}");
     if let Message::Gossip {
         channel: "topology",
