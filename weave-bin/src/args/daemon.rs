@@ -273,7 +273,8 @@ fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
             ("ipalloc-default-subnet", "--ipalloc-default-subnet"),
             ("ipalloc-init", "--ipalloc-init"),
         ] {
-            if text(name).is_some() {
+            // A cool-down of 0 is none, which needs no range.
+            if text(name).is_some_and(|value| value != "0") {
                 return Err(SettingsError::Combination(format!(
                     "{flag} needs --ipalloc-range"
                 )));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use weave_ipam::{Allocator, Config, InitMode, PeerId};
+use weave_ipam::{Allocator, Config, InitMode, OwnerStatus, PeerId};
 use weave_mesh::peer::PeerName;
 use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
 
@@ -251,6 +251,10 @@ fn a_peer_in_the_network_is_not_taken_over_and_the_answer_says_why() {
         let two = Peer::start(2, &[1, 2], &scratch).await;
         one.join(&two).await;
         two.allocate("pod").await;
+        let is_two = |owner: &OwnerStatus| owner.peer == PeerId(2) && owner.is_reachable;
+        while !one.ipam.status().await.unwrap().owners.iter().any(is_two) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
 
         let name = "00:00:00:00:00:02";
         let refused = one.ipam.take_over(name.to_owned()).await;
