@@ -339,3 +339,56 @@ pub(super) const WHOLE: u32 = 1000;
 const TOKEN: Duration = Duration::from_millis(50);
 /// First port of connections that are dialled.
 const FIRST_PORT: u16 = 32_768;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Config;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn host(is_old: bool) -> Host {
+        let config = Config::default().name(PeerName::from_bytes([2, 0, 0, 0, 0, 1]));
+        let listen = config.listen;
+        let engine = if is_old {
+            Engine::Old(Box::new(OldPeer::new(config)))
+        } else {
+            Engine::New(Box::new(Node::new(config, []).unwrap()))
+        };
+        Host::new(engine, listen, Duration::ZERO)
+    }
+
+    #[test]
+    fn an_old_peer_accepts_twenty_at_once_and_then_twenty_a_second() {
+        let mut old = host(true);
+
+        let times: Vec<_> = (0..30).map(|_| old.accept_at(1000 * MS)).collect();
+
+        assert!(times[..20].iter().all(|at| *at == 1000 * MS), "{times:?}");
+        assert_eq!(times[20], 1050 * MS);
+        assert_eq!(times[29], 1500 * MS);
+        assert_eq!(
+            old.accept_at(9000 * MS),
+            9000 * MS,
+            "the bucket fills again"
+        );
+    }
+
+    #[test]
+    fn a_peer_of_this_crate_accepts_at_once() {
+        let mut new = host(false);
+
+        assert!((0..100).all(|_| new.accept_at(MS) == MS));
+    }
+
+    #[test]
+    fn a_starved_host_takes_longer_for_the_same_work() {
+        let (mut fed, mut starved) = (host(false), host(false));
+        starved.share = 20;
+
+        let (fast, slow) = (fed.charge(10, 1000), starved.charge(10, 1000));
+
+        assert_eq!(slow, fast * 50);
+        assert_eq!(fed.counts.cpu, starved.counts.cpu, "the work is the same");
+    }
+}
