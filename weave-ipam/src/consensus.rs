@@ -76,6 +76,15 @@ impl Participant {
         }
     }
 
+    /// A voter that goes on with what it claimed before a restart, so that it breaks no promise.
+    #[must_use]
+    pub fn resumed(us: NodeId, claims: Claims) -> Self {
+        Self {
+            votes: [(us, claims)].into(),
+            ..Self::elector(us, None)
+        }
+    }
+
     /// A participant that only waits for others.
     #[must_use]
     pub const fn observer(us: NodeId) -> Self {
@@ -201,6 +210,12 @@ impl Participant {
     #[must_use]
     pub const fn quorum(&self) -> Option<usize> {
         self.quorum
+    }
+
+    /// Our own claims, once there are any, and under which incarnation they were made.
+    #[must_use]
+    pub fn ours(&self) -> Option<(NodeId, &Claims)> {
+        self.votes.get(&self.us).map(|claims| (self.us, claims))
     }
 
     /// What is known of every voter, ourselves included.

@@ -27,7 +27,7 @@ pub use crate::ledger::{ANONYMOUS, Holding};
 pub use crate::message::{Message, State};
 pub use crate::peer::{PeerId, PeerIdError};
 pub use crate::ring::Ring;
-pub use crate::snapshot::{Snapshot, SnapshotEntry, SnapshotError, SnapshotRing};
+pub use crate::snapshot::{Snapshot, SnapshotEntry, SnapshotError, SnapshotRing, SnapshotVoter};
 pub use crate::space::Space;
 pub use crate::span::{AddressRange, Family, Span};
 pub use crate::status::{

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::consensus::{AcceptedValue, Claims, NodeId, ProposalId};
 use crate::ledger::{Holding, Ledger};
 use crate::peer::PeerId;
 use crate::ring::{Entry, Ring, Violation};
@@ -28,6 +29,57 @@ pub struct Snapshot {
     pub ring: Option<SnapshotRing>,
     /// Addresses by holder.
     pub owned: BTreeMap<String, Holding>,
+    /// What we voted while there is no ring. Without it the next process is another voter.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub voter: Option<SnapshotVoter>,
+}
+
+/// The votes of a [`Snapshot`]; see [`Claims`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SnapshotVoter {
+    /// The incarnation that votes.
+    pub uid: u64,
+    /// Round, proposer and its incarnation of what was promised.
+    pub promise: (u64, PeerId, u64),
+    /// The same of what was accepted; round 0 is nothing.
+    pub accepted: (u64, PeerId, u64),
+    /// The seeds that were accepted.
+    pub seeds: Vec<PeerId>,
+    /// The proposal that first carried them.
+    pub origin: (u64, PeerId, u64),
+}
+
+impl SnapshotVoter {
+    pub(crate) fn of(node: NodeId, claims: &Claims) -> Self {
+        let parts = |id: ProposalId| (id.round, id.proposer.name, id.proposer.uid);
+        Self {
+            uid: node.uid,
+            promise: parts(claims.promise),
+            accepted: parts(claims.accepted),
+            seeds: claims.value.peers.clone(),
+            origin: parts(claims.value.origin),
+        }
+    }
+
+    pub(crate) fn claims(&self) -> Claims {
+        let proposal = |(round, name, uid)| ProposalId {
+            round,
+            proposer: NodeId { name, uid },
+        };
+        Claims {
+            promise: proposal(self.promise),
+            accepted: proposal(self.accepted),
+            value: AcceptedValue {
+                peers: self.seeds.clone(),
+                origin: proposal(self.origin),
+            },
+        }
+    }
 }
 
 /// The ring of a [`Snapshot`].
@@ -83,6 +135,7 @@ impl Snapshot {
             peer,
             ring: None,
             owned: BTreeMap::new(),
+            voter: None,
         }
     }
 
@@ -96,6 +149,7 @@ impl Snapshot {
             owned: holdings
                 .map(|(ident, held)| (ident.to_owned(), held.clone()))
                 .collect(),
+            voter: None,
         }
     }
 

@@ -23,6 +23,7 @@ impl Allocator {
     /// A further round; everyone hears of it. An observer only asks for the ring.
     pub(super) fn propose(&mut self) {
         self.paxos.propose();
+        self.is_dirty = true;
         self.is_broadcast_due = true;
     }
 
@@ -32,6 +33,7 @@ impl Allocator {
             return;
         }
         if self.paxos.think() {
+            self.is_dirty = true;
             self.is_broadcast_due = true;
         }
         self.form_if_decided(now);

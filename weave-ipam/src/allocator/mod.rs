@@ -24,7 +24,7 @@ use crate::message::{Message, State};
 use crate::peer::PeerId;
 use crate::random::Random;
 use crate::ring::Ring;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, SnapshotVoter};
 use crate::space::Space;
 use crate::span::{AddressRange, number};
 
@@ -129,6 +129,7 @@ impl Allocator {
     pub fn new(config: Config, snapshot: Option<Snapshot>) -> Result<Self, Error> {
         config.check()?;
         let universe = AddressRange::of(config.universe);
+        let voter = snapshot.as_ref().and_then(|saved| saved.voter.clone());
         let (ring, ledger) = match snapshot {
             Some(snapshot) => snapshot.restore(config.universe, config.peer)?,
             None => (Ring::new(universe, config.peer), Ledger::default()),
@@ -139,7 +140,13 @@ impl Allocator {
         };
         let paxos = match config.init {
             InitMode::Observer => Participant::observer(us),
-            InitMode::Consensus { .. } | InitMode::Seed(_) => Participant::elector(us, None),
+            InitMode::Consensus { .. } | InitMode::Seed(_) => match voter {
+                Some(voter) => {
+                    let uid = voter.uid;
+                    Participant::resumed(NodeId { uid, ..us }, voter.claims())
+                }
+                None => Participant::elector(us, None),
+            },
         };
         let is_restart = match config.init {
             InitMode::Seed(_) if config.is_cautious => true,
@@ -287,7 +294,12 @@ impl Allocator {
     /// What must be found again after a restart.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(self.config.universe, &self.ring, &self.ledger)
+        let mut snapshot = Snapshot::take(self.config.universe, &self.ring, &self.ledger);
+        if self.ring.is_empty() {
+            let ours = self.paxos.ours();
+            snapshot.voter = ours.map(|(node, claims)| SnapshotVoter::of(node, claims));
+        }
+        snapshot
     }
 
     /// Our copy of the ring.

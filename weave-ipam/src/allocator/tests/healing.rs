@@ -128,6 +128,43 @@ fn addresses_that_cannot_be_kept_are_named() {
 }
 
 #[test]
+fn a_voter_keeps_its_word_over_a_restart() {
+    let init = InitMode::Consensus { expected: Some(5) };
+    let new = |name: u64, snapshot| {
+        let config = Config::new(net("10.0.0.0/24"), PeerId(name)).uid(name);
+        Allocator::new(config.init(init.clone()), snapshot).unwrap()
+    };
+    let [mut a, mut b, mut c] = [1, 2, 3].map(|name| new(name, None));
+    let tell = |from: &Allocator, to: &mut Allocator| {
+        to.handle_broadcast(START, from.config.peer, from.state(0));
+    };
+    let _ = a.prime(START);
+    for other in [&mut b, &mut c] {
+        tell(&a, other);
+        tell(other, &mut a);
+    }
+    // 1 has accepted, 2 accepts and fails, 3 completes the majority, as 1 hears.
+    tell(&a, &mut b);
+    let saved = b.snapshot();
+    assert!(saved.ring.is_none() && saved.voter.is_some());
+    tell(&b, &mut c);
+    tell(&c, &mut a);
+    assert_eq!(a.ring().seeds(), [1, 2, 3].map(PeerId));
+
+    // 2 comes back among others who know nothing of it.
+    let mut club = Club::new();
+    for name in [4, 5] {
+        club.start(PeerId(name), "10.0.0.0/24", init.clone(), None);
+    }
+    club.start(B, "10.0.0.0/24", init.clone(), Some(saved));
+    let _ = club.at(PeerId(4)).prime(START);
+    club.settle();
+    club.run(SECOND * 20);
+
+    assert_eq!(club.at(PeerId(4)).ring().seeds(), [1, 2, 3].map(PeerId));
+}
+
+#[test]
 fn the_winner_keeps_its_ring_and_tells_the_other_side() {
     let mut allocator = seeded("10.0.0.0/24", 2);
     let before = allocator.ring().clone();
