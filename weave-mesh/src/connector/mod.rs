@@ -208,13 +208,18 @@ impl Connector {
         dial
     }
 
+    /// Draws one of the targets that are due. In the order of addresses the first peers of a mesh
+    /// would connect to each other until all are at their limit, and shut the others out.
     fn pick(&mut self, now: Duration, limit: Option<&str>) -> Option<(DialId, Target)> {
         loop {
+            let is_due = |entry: &Entry| entry.due_at().is_some_and(|at| at <= now);
+            let due = self.targets.values().filter(|entry| is_due(entry)).count();
+            let drawn = self.random.below(u64::try_from(due).unwrap_or(u64::MAX));
             let key = self
                 .targets
                 .iter()
-                .filter(|(_, entry)| entry.due_at().is_some_and(|at| at <= now))
-                .min_by_key(|(_, entry)| entry.due_at())
+                .filter(|(_, entry)| is_due(entry))
+                .nth(usize::try_from(drawn).unwrap_or_default())
                 .map(|(key, _)| key.clone())?;
             let entry = self.targets.get_mut(&key)?;
             if let Some(reason) = limit {

@@ -44,7 +44,7 @@ impl Node {
         }
         self.resolve_duplicate(now, &introduced)?;
         let limit = self.config.connection_limit;
-        if limit != 0 && self.registered.len() >= limit {
+        if limit != 0 && self.registered.len() >= limit && !self.make_room(now, name) {
             return Err(Reason::Limit(limit));
         }
         let novelty = if is_restarted {

@@ -21,6 +21,7 @@ mod parting;
 mod payload;
 mod receive;
 mod report;
+mod room;
 mod routing;
 mod session;
 mod snapshot;
