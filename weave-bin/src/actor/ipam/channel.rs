@@ -4,6 +4,7 @@
 //! encodes the last state that was saved, and puts decoded payloads into a bounded queue. A full
 //! queue drops the payload and counts it; gossip repeats, and requests for space are asked again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,8 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use weave_ipam::mesh::{decode_message, decode_state, encode_state};
-use weave_ipam::{Message, State};
-use weave_mesh::gossip::{Channel, ChannelError, Relay};
+use weave_ipam::ring::Ring;
+use weave_ipam::{Message, PeerId, State};
+use weave_mesh::gossip::{Channel, ChannelError, Relay, digest_of};
 use weave_mesh::peer::PeerName;
 
 /// What the mesh delivered.
@@ -29,6 +31,8 @@ pub struct IpamChannel {
     saved: watch::Receiver<Option<Arc<State>>>,
     inputs: mpsc::Sender<Input>,
     dropped: Arc<AtomicU64>,
+    /// The last saved state that was asked about, with its digest.
+    digested: Option<(Arc<State>, u64)>,
 }
 
 /// The allocator's side of the channel.
@@ -48,6 +52,7 @@ pub fn pair() -> (IpamChannel, Inbox) {
         saved,
         inputs,
         dropped: Arc::clone(&dropped),
+        digested: None,
     };
     (
         channel,
@@ -77,6 +82,20 @@ impl Channel for IpamChannel {
         Some(encode_state(&state).into())
     }
 
+    fn digest(&mut self) -> Option<u64> {
+        let Some(saved) = self.saved.borrow().clone() else {
+            return Some(0);
+        };
+        if let Some((known, digest)) = &self.digested
+            && Arc::ptr_eq(known, &saved)
+        {
+            return Some(*digest);
+        }
+        let digest = digest_of(&encode_state(&shared(&saved)));
+        self.digested = Some((saved, digest));
+        Some(digest)
+    }
+
     fn handle_gossip(&mut self, payload: &[u8]) -> Result<Relay, ChannelError> {
         let state = decode_state(payload).map_err(refused)?;
         self.deliver(Input::Gossip(state));
@@ -101,6 +120,21 @@ impl Channel for IpamChannel {
     }
 }
 
+/// What two allocators that agree have in common: votes and ring, but not whose copy it is, the
+/// clock, or the nicknames that one happens to know.
+fn shared(state: &State) -> State {
+    let ring = state.ring.as_ref().map(|ring| {
+        let (seeds, entries) = (ring.seeds().to_vec(), ring.entries().to_vec());
+        Arc::new(Ring::from_parts(ring.universe(), PeerId(0), entries, seeds))
+    });
+    State {
+        unix_seconds: 0,
+        nicknames: BTreeMap::new(),
+        votes: state.votes.clone(),
+        ring,
+    }
+}
+
 /// The wall clock, in seconds since 1970.
 pub(super) fn unix_seconds() -> i64 {
     let since = SystemTime::now()
@@ -114,3 +148,61 @@ fn refused(error: impl std::fmt::Display) -> ChannelError {
 }
 
 const QUEUE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use weave_ipam::ring::Entry;
+    use weave_ipam::{AddressRange, Family, Span};
+
+    use super::*;
+
+    /// The state of a peer whose copy of the ring has one entry of this version.
+    fn state(peer: u64, version: u32, nickname: &str) -> Arc<State> {
+        let universe = AddressRange {
+            family: Family::V4,
+            span: Span::new(0x0a20_0000, 0x0a20_0100).unwrap(),
+        };
+        let entry = Entry {
+            token: 0x0a20_0000,
+            peer: PeerId(1),
+            version,
+            free: 7,
+        };
+        let ring = Ring::from_parts(universe, PeerId(peer), vec![entry], vec![PeerId(1)]);
+        Arc::new(State {
+            unix_seconds: i64::from(version),
+            nicknames: [(PeerId(peer), nickname.to_owned())].into(),
+            votes: None,
+            ring: Some(Arc::new(ring)),
+        })
+    }
+
+    #[test]
+    fn allocators_that_agree_have_equal_digests() {
+        let digest = |saved: Option<Arc<State>>| {
+            let (mut channel, inbox) = pair();
+            inbox.saved.send_replace(saved);
+            let digest = channel.digest();
+            assert_eq!(channel.digest(), digest, "asked again");
+            digest
+        };
+
+        let one = digest(Some(state(1, 3, "one")));
+
+        assert_eq!(one, digest(Some(state(2, 3, "other"))));
+        assert_ne!(one, digest(Some(state(1, 4, "one"))));
+        assert_ne!(one, digest(None));
+        assert!(one.is_some());
+    }
+
+    #[test]
+    fn a_digest_follows_the_saved_state() {
+        let (mut channel, inbox) = pair();
+        inbox.saved.send_replace(Some(state(1, 3, "one")));
+        let before = channel.digest();
+
+        inbox.saved.send_replace(Some(state(1, 4, "one")));
+
+        assert_ne!(channel.digest(), before);
+    }
+}
