@@ -124,20 +124,19 @@ impl<'o> Fields<'o> {
     }
 }
 
-/// [`Fields`] of a struct that takes less than [`ShortFields::ROOM`] bytes. It is put together beside
-/// the payload, because writing a fixed number of bytes and keeping some is faster than writing some.
-struct ShortFields {
-    bytes: [u8; Self::ROOM],
+/// [`Fields`] of a struct that takes less than [`ROOM`] bytes, written to a place of that size:
+/// storing a fixed number of bytes and counting some is faster than storing some.
+struct ShortFields<'b> {
+    bytes: &'b mut [u8; ROOM],
     len: usize,
     delta: u8,
 }
 
-impl ShortFields {
-    /// An address as 18 bytes and three numbers as ten each fit.
-    const ROOM: usize = 64;
+/// An address as 18 bytes and three numbers as ten each fit.
+const ROOM: usize = 64;
 
-    const fn new() -> Self {
-        let bytes = [0; Self::ROOM];
+impl<'b> ShortFields<'b> {
+    const fn to(bytes: &'b mut [u8; ROOM]) -> Self {
         Self {
             bytes,
             len: 0,
@@ -185,12 +184,11 @@ impl ShortFields {
         }
     }
 
+    /// Ends the struct; how many bytes it takes.
     #[inline]
-    fn append_to(mut self, out: &mut Vec<u8>) {
+    fn end(mut self) -> usize {
         self.put([0], 1);
-        let len = out.len() + self.len;
-        out.extend_from_slice(&self.bytes);
-        out.truncate(len);
+        self.len
     }
 }
 
@@ -208,22 +206,36 @@ fn put_ring(out: &mut Vec<u8>, ring: &Ring) {
     fields.address(universe.family, universe.span.start());
     fields.address(universe.family, universe.span.end());
     fields.uint(ring.peer().0);
-    let out = fields.next();
-    put_uint(out, ring.entries().len() as u64);
-    for entry in ring.entries() {
-        put_entry(out, universe.family, entry);
-    }
+    put_entries(fields.next(), universe.family, ring.entries());
     fields.peers(ring.seeds());
     fields.end();
 }
 
-fn put_entry(out: &mut Vec<u8>, family: Family, entry: &Entry) {
-    let mut fields = ShortFields::new();
+/// Puts entries together on a page, and appends it when it is full.
+fn put_entries(out: &mut Vec<u8>, family: Family, entries: &[Entry]) {
+    put_uint(out, entries.len() as u64);
+    let mut page = [0; 32 * ROOM];
+    let mut len = 0;
+    for entry in entries {
+        if len + ROOM > page.len() {
+            out.extend_from_slice(&page[..len]);
+            len = 0;
+        }
+        if let Some(bytes) = page[len..].first_chunk_mut() {
+            len += put_entry(bytes, family, entry);
+        }
+    }
+    out.extend_from_slice(&page[..len]);
+}
+
+#[inline]
+fn put_entry(bytes: &mut [u8; ROOM], family: Family, entry: &Entry) -> usize {
+    let mut fields = ShortFields::to(bytes);
     fields.address(family, entry.token);
     fields.uint(entry.peer.0);
     fields.uint(entry.version.into());
     fields.uint(entry.free.into());
-    fields.append_to(out);
+    fields.end()
 }
 
 fn put_votes(out: &mut Vec<u8>, votes: &Votes) {
