@@ -16,6 +16,7 @@
 //! | [`sysctl`] | per-interface settings, as steps name them |
 //! | [`fastdp`] | from routes and heartbeats to the tables of the kernel programs |
 //! | `bpf` | the VXLAN device and the kernel programs (feature `bpf`) |
+//! | [`overlay`] | which overlay carries the frames of a connection, and why |
 //! | [`sleeve`] | the overlay in user space: plain or encrypted, through NAT |
 //! | [`gso`] | large frames: cut into packets, put together from packets |
 //! | `tap`, `plane` | frames between the kernel and sleeve (feature `sleeve`) |
@@ -44,6 +45,7 @@ pub mod netcheck;
 pub mod netlink;
 #[cfg(feature = "netlink")]
 pub mod netns;
+pub mod overlay;
 pub mod packet;
 #[cfg(feature = "sleeve")]
 pub mod plane;
