@@ -14,7 +14,7 @@ use weave_mesh::sim::{HostId, Outcome, Scenario, Settings, Simulation};
 
 const S: Duration = Duration::from_secs(1);
 
-fn run(scenario: Scenario) -> Outcome {
+fn run(scenario: &Scenario) -> Outcome {
     scenario.run(|_| ())
 }
 
@@ -61,7 +61,7 @@ fn is_full_mesh(simulation: &Simulation, hosts: &[HostId]) -> bool {
 
 #[test]
 fn a_mesh_forms_spreads_changes_and_rests_within_the_targets_despite_loss() {
-    let outcome = run(short(30).loss(0.05));
+    let outcome = run(&short(30).loss(0.05));
 
     assert!(outcome.formed.unwrap() <= 10 * S, "{outcome:?}");
     assert_eq!(outcome.failed_connections, 0, "{outcome:?}");
@@ -73,7 +73,7 @@ fn a_mesh_forms_spreads_changes_and_rests_within_the_targets_despite_loss() {
 
 #[test]
 fn a_starved_quarter_disconnects_no_other_pair() {
-    let outcome = run(short(24).starved(0.25));
+    let outcome = run(&short(24).starved(0.25));
 
     assert!(outcome.formed.is_some(), "{outcome:?}");
     assert_eq!(outcome.lost_connections, 0, "{outcome:?}");
@@ -86,7 +86,7 @@ fn with_a_connection_limit_nobody_is_shut_out() {
         scenario.connection_limit = 8;
         scenario.all_addresses = all_addresses;
 
-        let outcome = run(scenario);
+        let outcome = run(&scenario);
 
         assert!(outcome.formed.unwrap() <= 60 * S, "{outcome:?}");
         assert!(outcome.connections <= 24 * 8 / 2);
@@ -99,7 +99,7 @@ fn equal_seeds_give_equal_outcomes_and_other_seeds_do_not() {
     let outcome = |seed| {
         let mut scenario = short(10).loss(0.1);
         scenario.settings = scenario.settings.seed(seed);
-        run(scenario)
+        run(&scenario)
     };
 
     assert_eq!(outcome(1), outcome(1));
@@ -108,7 +108,7 @@ fn equal_seeds_give_equal_outcomes_and_other_seeds_do_not() {
 
 #[test]
 fn a_mesh_of_old_peers_sends_its_whole_topology_over_and_over() {
-    let (ours, old) = (run(short(16)), run(short(16).old(16)));
+    let (ours, old) = (run(&short(16)), run(&short(16).old(16)));
 
     // The complete topology to ⌊2·log₂ 16⌋ = 8 neighbours every 30 s.
     let whole = 8.0 * (old.largest_message as f64) / 30.0;
@@ -122,7 +122,7 @@ fn a_mesh_of_old_peers_sends_its_whole_topology_over_and_over() {
 
 #[test]
 fn old_peers_and_ours_form_one_mesh() {
-    let outcome = run(short(16).old(8));
+    let outcome = run(&short(16).old(8));
 
     assert!(outcome.formed.unwrap() <= 60 * S, "{outcome:?}");
     assert_eq!(outcome.connections, 16 * 15 / 2);

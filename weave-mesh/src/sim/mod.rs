@@ -270,7 +270,7 @@ impl Simulation {
                 break;
             };
             self.now = self.now.max(entry.at);
-            self.handle(entry);
+            self.handle(&entry);
         }
         self.now = self.now.max(until);
     }

@@ -7,7 +7,7 @@ use super::wire::{Side, WireId};
 use super::{Entry, HostId, Next, Simulation};
 
 impl Simulation {
-    pub(super) fn handle(&mut self, entry: Entry) {
+    pub(super) fn handle(&mut self, entry: &Entry) {
         self.happenings += 1;
         match entry.next {
             Next::Run(host) => self.run(host, entry.at),
@@ -102,14 +102,14 @@ impl Simulation {
                 break;
             };
             inputs += 1;
-            bytes += self.input(id, clock, input);
+            bytes += self.input(id, clock, &input);
         }
         (inputs, bytes)
     }
 
     /// Handles one input; returns the bytes read.
-    fn input(&mut self, id: HostId, clock: Duration, input: Input) -> u64 {
-        match input {
+    fn input(&mut self, id: HostId, clock: Duration, input: &Input) -> u64 {
+        match *input {
             Input::Accepted(wire) => self.open(id, clock, wire, 1, None),
             Input::Dialled(dial, wire) => self.open(id, clock, wire, 0, Some(dial)),
             Input::Arrived(wire, side) => return self.read(id, clock, wire, side),

@@ -53,8 +53,13 @@ impl Outcome {
             let _ = writeln!(text, "{line}");
         };
         let Some(connected) = self.connected_s else {
-            line(format!("{hosts} daemons{sealed}: not all connected in time"));
-            line(format!("  on the cables   {}", size(self.forming_bytes_real())));
+            line(format!(
+                "{hosts} daemons{sealed}: not all connected in time"
+            ));
+            line(format!(
+                "  on the cables   {}",
+                size(self.forming_bytes_real())
+            ));
             return text;
         };
         line(format!(
