@@ -169,7 +169,10 @@ async fn measured(
         ..Outcome::default()
     };
     if connected.is_some() {
-        progress.step(&format!("letting the mesh settle for {} s", arguments.settle));
+        progress.step(&format!(
+            "letting the mesh settle for {} s",
+            arguments.settle
+        ));
         tokio::time::sleep(Duration::from_secs(arguments.settle)).await;
         rest(arguments, state, record, progress, &mut outcome).await?;
     }
@@ -186,7 +189,10 @@ async fn rest(
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
     let hosts = arguments.hosts;
-    progress.step(&format!("measuring the mesh at rest for {} s", arguments.rest));
+    progress.step(&format!(
+        "measuring the mesh at rest for {} s",
+        arguments.rest
+    ));
     let begun = Instant::now();
     let cables = measure::Cables::read(&record.plan).await?;
     let cpu = measure::processor(state, hosts)?;
@@ -198,7 +204,10 @@ async fn rest(
 
     let used = cpu.iter().zip(&cpu_after);
     let used = used.map(|(before, after)| after.saturating_sub(*before).as_secs_f64() / minutes);
-    (outcome.cpu_median_s_per_minute, outcome.cpu_max_s_per_minute) = spread(used.collect());
+    (
+        outcome.cpu_median_s_per_minute,
+        outcome.cpu_max_s_per_minute,
+    ) = spread(used.collect());
     let memory = memory.into_iter().map(|kib| measure::real(kib) / 1024.0);
     (outcome.rss_median_mib, outcome.rss_max_mib) = spread(memory.collect());
     outcome.bytes_per_minute = measure::real(cables_after.since(&cables)) / minutes;
