@@ -2,14 +2,27 @@
 
 mod network;
 
+use std::sync::Arc;
+
 use divan::Bencher;
 use divan::counter::BytesCount;
-use network::{peer, state};
-use weave_ipam::State;
+use network::{PEERS, peer, ring};
 use weave_ipam::mesh::{decode_state, encode_state};
+use weave_ipam::{PeerId, State};
 
 fn main() {
     divan::main();
+}
+
+/// What `holder` gossips: the ring and everybody's nickname.
+fn state(holder: PeerId) -> State {
+    let nicknames = (0..PEERS).map(|index| (peer(index), format!("node-{index:04}.example")));
+    State {
+        unix_seconds: 1_700_000_000,
+        nicknames: nicknames.collect(),
+        votes: None,
+        ring: Some(Arc::new(ring(holder))),
+    }
 }
 
 fn encode(bencher: Bencher<'_, '_>, state: &State) {

@@ -80,7 +80,8 @@ fn merged_by_the_book(ours: &Ring, theirs: &Ring, uses: impl Fn(Span) -> bool) -
     // The range from a number to our next token, in one or two parts.
     let is_used_from = |token: u128| {
         let next = mine.range(token + 1..).next().map(|(next, _)| *next);
-        let tail = Span::new(token, next.unwrap_or(span.end())).unwrap();
+        let end = span.end();
+        let tail = Span::new(token, next.unwrap_or(end)).unwrap();
         let first = mine.keys().next().copied().filter(|_| next.is_none());
         let head = first.and_then(|first| Span::new(span.start(), first));
         uses(tail) || head.is_some_and(&uses)

@@ -1,28 +1,26 @@
 //! A large network's ring: 1 000 peers, each with four ranges, as repeated grants leave it.
 
-use std::sync::Arc;
-
 use weave_ipam::ring::Entry;
-use weave_ipam::{AddressRange, PeerId, Ring, State};
+use weave_ipam::{AddressRange, PeerId, Ring};
 
 /// Peers in the network.
-pub const PEERS: u64 = 1000;
+pub(crate) const PEERS: u64 = 1000;
 
 /// Entries of the ring: four ranges of 262 addresses a peer, in 10.32.0.0/12.
-pub const ENTRIES: u32 = 4000;
+pub(crate) const ENTRIES: u32 = 4000;
 
 /// The name of a peer: a 48-bit number like those drawn at random.
-pub fn peer(index: u64) -> PeerId {
+pub(crate) fn peer(index: u64) -> PeerId {
     PeerId(0x0200_0000_0000 | (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24))
 }
 
 /// The universe.
-pub fn universe() -> AddressRange {
+pub(crate) fn universe() -> AddressRange {
     AddressRange::of("10.32.0.0/12".parse().expect("a network"))
 }
 
 /// The ring as `holder` has it.
-pub fn ring(holder: PeerId) -> Ring {
+pub(crate) fn ring(holder: PeerId) -> Ring {
     let start = universe().span.start();
     let entries = (0..ENTRIES).map(|index| Entry {
         token: start + u128::from(index) * 262,
@@ -35,15 +33,4 @@ pub fn ring(holder: PeerId) -> Ring {
     let ring = Ring::from_parts(universe(), holder, entries.collect(), seeds);
     ring.check().expect("a sound ring");
     ring
-}
-
-/// What `holder` gossips: the ring and everybody's nickname.
-pub fn state(holder: PeerId) -> State {
-    let nicknames = (0..PEERS).map(|index| (peer(index), format!("node-{index:04}.example")));
-    State {
-        unix_seconds: 1_700_000_000,
-        nicknames: nicknames.collect(),
-        votes: None,
-        ring: Some(Arc::new(ring(holder))),
-    }
 }

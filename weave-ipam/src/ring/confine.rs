@@ -78,7 +78,8 @@ impl Ring {
         while j < news.len() {
             let mut both = mine[i..].iter().zip(&news[j..]);
             let skipped = both.position(|(mine, news)| !mine.is_kept_against(news));
-            let skipped = skipped.unwrap_or((mine.len() - i).min(news.len() - j));
+            let common = (mine.len() - i).min(news.len() - j);
+            let skipped = skipped.unwrap_or(common);
             (i, j) = (i + skipped, j + skipped);
             let Some(new) = news.get(j) else {
                 break;
@@ -220,8 +221,10 @@ impl Ring {
                 break;
             };
             while start < range.end() {
-                let token = theirs.entries.get(next).map(|entry| entry.token);
-                let end = token.map_or(range.end(), |token| token.min(range.end()));
+                let mut end = range.end();
+                if let Some(entry) = theirs.entries.get(next) {
+                    end = end.min(entry.token);
+                }
                 if rival(next.checked_sub(1).unwrap_or(last)) {
                     common.push(Span::between(start, end));
                 }
