@@ -16,7 +16,9 @@ fn run_seeds(first: u64, count: u64, options: &Options) -> Tally {
         let threads: Vec<_> = (0..cores)
             .map(|_| scope.spawn(|| take_seeds(&next, first + count * factor, options)))
             .collect();
-        let runs = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+        let runs = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap());
         runs.collect()
     });
     let mut faults = Tally::default();
@@ -49,13 +51,6 @@ fn with_faults(faults: FaultSet) -> Options {
     options
 }
 
-/// Faults of identity whose laws the engine keeps.
-fn judged() -> FaultSet {
-    FaultSet::all()
-        .without(Fault::RemovedAlive)
-        .without(Fault::SplitBootstrap)
-}
-
 #[test]
 fn where_only_owners_edit_no_law_is_ever_broken() {
     let faults = run_seeds(0, 1000, &with_faults(FaultSet::ordinary()));
@@ -68,9 +63,9 @@ fn where_only_owners_edit_no_law_is_ever_broken() {
 
 #[test]
 fn after_faults_of_identity_the_weaker_laws_hold() {
-    let faults = run_seeds(1_000_000, 1000, &with_faults(judged()));
+    let faults = run_seeds(1_000_000, 1000, &with_faults(FaultSet::all()));
 
-    for fault in judged().iter().filter(|f| f.concerns_identity()) {
+    for fault in FaultSet::all().iter().filter(|f| f.concerns_identity()) {
         assert!(faults.of(fault) > 0, "{fault}");
     }
 }

@@ -184,7 +184,11 @@ impl World {
             0 => Moment::BeforeWrite,
             1 => Moment::AfterWrite,
             _ => {
-                let fault = if is_power { Fault::PowerCut } else { Fault::Crash };
+                let fault = if is_power {
+                    Fault::PowerCut
+                } else {
+                    Fault::Crash
+                };
                 self.faults.count(fault);
                 self.note(format_args!("host {host}: {fault}"));
                 if is_power {

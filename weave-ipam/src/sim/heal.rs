@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::fault::Fault;
-use super::host::Input;
+use super::host::{Host, Input};
 use super::laws::Law;
 use super::world::World;
 use crate::address::host_range;
@@ -100,8 +100,10 @@ impl World {
                 .copied()
                 .filter(|host| !self.hosts[*host].is_legacy)
                 .collect();
+            // Whoever is of the old kind tells nobody what it holds.
+            let is_told = natives.len() == hosts.len();
             let is_shown = natives.iter().any(|host| self.is_reported(*host, at));
-            if !natives.is_empty() && !is_shown {
+            if is_told && !is_shown {
                 hidden.push((self.universe.family.address(at), hosts));
             }
         }
@@ -155,7 +157,7 @@ impl World {
         let quarrels = !self.laws.is_strong;
         let judged = self.hosts.iter().enumerate();
         // Peers of the old kind may refuse each other for ever once their entries contradict.
-        let rings: Vec<(usize, Vec<(u128, PeerId, u32)>)> = judged
+        let rings: Vec<(usize, Vec<Version>)> = judged
             .filter(|(_, host)| !quarrels || !host.is_legacy)
             .filter_map(|(index, host)| {
                 let ring = host.process.as_ref()?.engine.ring();
@@ -168,7 +170,10 @@ impl World {
             return;
         };
         if expected.is_empty() {
-            if self.plan.legacy == 0 && !self.is_idle() {
+            let mut up = self.hosts.iter().filter(|host| host.is_up());
+            // After that a ring may be lost with its last copy, until somebody asks for an address.
+            let is_due = self.laws.is_strong && self.containers > 0;
+            if is_due && up.any(|host| !host.is_observer) {
                 self.violate(Law::RingIsFormed, format_args!("{when}: no ring"));
             }
             return;
@@ -178,11 +183,6 @@ impl World {
             let text = format!("{when}: hosts {first} and {other} differ: {differ:?}");
             self.violate(Law::RingsAgree, text);
         }
-    }
-
-    /// Nobody has ever asked for anything.
-    fn is_idle(&self) -> bool {
-        self.containers == 0
     }
 
     /// Peers that never come back are taken over by one that is there.
@@ -207,6 +207,50 @@ impl World {
             }
         }
         self.update_links();
+        self.restart_the_contested();
+    }
+
+    /// What a peer that is gone for ever has contested stays so until the process starts anew.
+    fn restart_the_contested(&mut self) {
+        let names = self.names();
+        let is_void = |(_, peer): &(String, PeerId)| !names.contains(&Some(*peer));
+        for host in self.up() {
+            let allocator = self.allocator(host);
+            if allocator.is_some_and(|it| it.status().contested.iter().any(is_void)) {
+                self.note(format_args!(
+                    "host {host} is restarted: the dead contest its space"
+                ));
+                self.kill(host, None);
+                self.start(host);
+            }
+        }
+        self.update_links();
+    }
+
+    /// Who has what, for the text of a violation.
+    fn describe_space(&self) -> String {
+        let natives = (0..self.hosts.len()).filter_map(|host| Some((host, self.allocator(host)?)));
+        let lines = natives.map(|(host, allocator)| {
+            let status = allocator.status();
+            let free: Vec<String> = allocator
+                .space()
+                .free_spans(self.universe.span)
+                .map(|span| {
+                    let family = self.universe.family;
+                    AddressRange { family, span }.to_string()
+                })
+                .collect();
+            format!(
+                "[host {host}: {} in use, free {}, contested {:?}, held {:?}, renumber {:?}, asks {:?}]",
+                status.active,
+                free.join(" "),
+                status.contested,
+                status.holds,
+                status.renumber,
+                status.pending_allocates,
+            )
+        });
+        lines.collect()
     }
 
     fn takers(&self) -> Vec<usize> {
@@ -227,7 +271,9 @@ impl World {
         // Peers of the old kind that have quarrelled do not give any more.
         let has_quarrel = !self.laws.is_strong && self.faults.of(Fault::Legacy) > 0;
         let hosts = host_range(self.plan.universe).span.size();
-        if has_quarrel || hosts > MAX_GIVEN {
+        // The last copy of a ring may be lost, and too few be left to vote.
+        let is_gone = !self.laws.is_strong && !self.hosts.iter().any(Host::has_ring);
+        if has_quarrel || is_gone || hosts > MAX_GIVEN {
             return;
         }
         for host in 0..self.hosts.len() {
@@ -252,7 +298,10 @@ impl World {
                 return;
             }
             if self.address(taker, &ident).is_none() {
-                let text = format!("host {taker} has {count} of {hosts} addresses and gets no more");
+                let text = format!(
+                    "host {taker} has {count} of {hosts} addresses and gets no more: {}",
+                    self.describe_space()
+                );
                 self.violate(Law::NothingIsLost, text);
                 return;
             }
@@ -261,7 +310,8 @@ impl World {
     }
 }
 
-/// Whether a status names an address: as contested, or in a claim that waits.
+/// Whether a status shows that something is wrong with an address: it is contested, to be
+/// renumbered, or claimed in vain; or there is another ring.
 fn is_shown(status: &Status, at: u128) -> bool {
     let is_inside = |(text, _): &(String, PeerId)| {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -274,7 +324,12 @@ fn is_shown(status: &Status, at: u128) -> bool {
     let is_at = |address: &IpNet| number(address.addr()) == at;
     status.contested.iter().any(is_inside)
         || status.pending_claims.iter().any(|(_, a)| is_at(a))
+        || !status.refusals.is_empty()
+        || status.renumber.iter().any(|entry| is_at(&entry.address))
 }
+
+/// Token, owner and version of an entry: what must be the same everywhere.
+type Version = (u128, PeerId, u32);
 
 /// Larger universes are not given out one by one.
 const MAX_GIVEN: u128 = 62;

@@ -36,6 +36,8 @@ pub enum Law {
     UsedIsKept,
     /// Tokens stay and versions do not fall while a process runs.
     VersionsRise,
+    /// Whatever changes the ring moves the revision, so that it is written.
+    ChangesAreWritten,
     /// Where only owners edit, nothing is refused, contested or lost.
     NoQuarrel,
     /// An address with two holders is visible in the status of one of the two.
@@ -204,14 +206,23 @@ impl World {
         process.entries = ring.entries().to_vec();
         let is_other = mine != process.mine;
         process.mine = mine;
-        if is_strong {
-            process.news.extend(changes.news);
-        }
+        process.news.extend_from_slice(&changes.news);
         for (law, text) in broken {
             self.violate(law, format_args!("host {host}: {text}"));
         }
+        self.forget_taken_over(host, &changes.gone);
         if is_other {
             self.inspect_ranges(host);
+        }
+    }
+
+    /// What was said by peers that have owned something and do not any more is void.
+    fn forget_taken_over(&mut self, host: usize, gone: &[PeerId]) {
+        if let Some(process) = &mut self.hosts[host].process {
+            let reachable = &process.reachable;
+            process
+                .told
+                .retain(|peer, _| reachable.contains(peer) || !gone.contains(peer));
         }
     }
 
@@ -220,8 +231,22 @@ impl World {
         let Some(process) = &mut self.hosts[host].process else {
             return;
         };
+        let (is_strong, family) = (self.laws.is_strong, self.universe.family);
         for entry in std::mem::take(&mut process.news) {
-            if let Some(owner) = self.laws.note_owner(&entry).filter(|_| self.laws.is_strong) {
+            let Entry {
+                token,
+                peer,
+                version,
+                free,
+            } = entry;
+            let token = family.address(token);
+            self.note(format_args!(
+                "    host {host}: {token} {peer} v{version}, {free} free"
+            ));
+            if !is_strong {
+                continue;
+            }
+            if let Some(owner) = self.laws.note_owner(&entry) {
                 self.violate(
                     Law::OneOwnerOfVersion,
                     format_args!("host {host}: {entry:?}, was {owner}'s"),
@@ -263,7 +288,10 @@ impl World {
                 };
                 if !process.mine.is_disjoint(&mine) {
                     let common = process.mine.common(&mine).unwrap_or_default();
-                    broken.push((Law::OneOwner, format!("offset {common} is host {other}'s too")));
+                    broken.push((
+                        Law::OneOwner,
+                        format!("offset {common} is host {other}'s too"),
+                    ));
                 }
             }
         }
@@ -295,8 +323,12 @@ impl World {
             (Some(state), _) | (_, Some(Message::RingUpdate(state))) => state.ring.as_ref()?,
             _ => return None,
         };
+        let it = &self.hosts[host];
+        let ours = it.process.as_ref()?.engine.ring();
         let peer = ring.peer();
-        let is_heard = !self.laws.is_strong && peer != self.hosts[host].identity;
+        // A ring that was formed by others says nothing about ours; one of the two has to go.
+        let is_one = ours.seeds() == ring.seeds();
+        let is_heard = !self.laws.is_strong && is_one && !it.is_legacy && peer != it.identity;
         is_heard.then(|| (peer, Bits::of(self.universe.span, ring.ranges_of(peer))))
     }
 
@@ -329,8 +361,10 @@ impl World {
                 .map(|(peer, _)| *peer)
         });
         let text = format!("{address}: {ident} on host {host}, {name} on host {other}");
-        let is_shown = self.hosts[*other].unclaimed.contains(&address);
-        if self.laws.is_strong || other == &host && !is_shown {
+        // A peer of the old kind does not give up handing out what is contested.
+        let is_excused =
+            self.hosts[*other].unclaimed.contains(&address) || self.hosts[host].is_legacy;
+        if self.laws.is_strong || other == &host && !is_excused {
             self.violate(Law::OneHolder, text);
         } else if let Some(peer) = told {
             self.violate(
@@ -343,8 +377,10 @@ impl World {
         }
     }
 
-    pub(super) fn judge_event(&mut self, host: usize, event: Event) {
+    pub(super) fn judge_event(&mut self, host: usize, event: &Event) {
         self.note(format_args!("  host {host} says {event:?}"));
+        // An heir that was away finds entries that it does not remember, and doubts for a while.
+        let is_heir = matches!(event, Event::Outdated { .. }) && self.faults.of(Fault::Leave) > 0;
         let is_quarrel = matches!(
             event,
             Event::Conflict { .. }
@@ -352,7 +388,7 @@ impl World {
                 | Event::Outdated { .. }
                 | Event::RangeLost(_)
         );
-        if is_quarrel && self.laws.is_strong {
+        if is_quarrel && !is_heir && self.laws.is_strong {
             self.violate(Law::NoQuarrel, format_args!("host {host}: {event:?}"));
         }
     }
@@ -363,12 +399,15 @@ struct Changes {
     news: Vec<Entry>,
     /// A token that is gone, or whose version is lower.
     fallen: Option<u128>,
+    /// Peers that do not own anything any more.
+    gone: Vec<PeerId>,
 }
 
 fn compare(before: &[Entry], after: &[Entry]) -> Changes {
     let mut changes = Changes {
         news: Vec::new(),
         fallen: None,
+        gone: Vec::new(),
     };
     let mut old = before.iter().peekable();
     for entry in after {
@@ -385,6 +424,11 @@ fn compare(before: &[Entry], after: &[Entry]) -> Changes {
     }
     if let Some(gone) = old.next() {
         changes.fallen = Some(gone.token);
+    }
+    if !changes.news.is_empty() {
+        let owners = before.iter().map(|entry| entry.peer);
+        let is_gone = |peer: &PeerId| after.iter().all(|entry| entry.peer != *peer);
+        changes.gone = owners.filter(is_gone).collect();
     }
     changes
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 mod acts;
 mod bits;
+mod containers;
 mod dice;
 mod engine;
 mod fault;
@@ -82,8 +83,7 @@ impl World {
     pub fn live(&mut self) {
         let plan = format!("{:?}", self.plan);
         self.note(plan);
-        self.queue
-            .plan(Duration::from_secs(4), world::Task::Act);
+        self.queue.plan(Duration::from_secs(4), world::Task::Act);
         self.run_for(self.plan.chaos);
         if self.laws.violations.is_empty() {
             self.heal();

@@ -104,7 +104,7 @@ impl Plan {
         let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let hosts = options
             .nodes
-            .unwrap_or(2 + dice.below(5))
+            .unwrap_or_else(|| 2 + dice.below(5))
             .clamp(1, MAX_HOSTS);
         let faults = draw_faults(&mut dice, options.faults);
         let legacy = if faults.contains(Fault::Legacy) {
@@ -151,9 +151,7 @@ fn draw_faults(dice: &mut Dice, allowed: FaultSet) -> FaultSet {
     }
     if dice.one_in(2) {
         for _ in 0..=dice.below(2) {
-            faults = dice
-                .pick(&grave)
-                .map_or(faults, |fault| faults.with(fault));
+            faults = dice.pick(&grave).map_or(faults, |fault| faults.with(fault));
         }
     }
     faults

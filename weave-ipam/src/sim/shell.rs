@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::engine::{Effect, Engine, Reply, Slip};
 use super::fault::Fault;
-use super::host::{Container, Doom, Input, Moment, Process};
+use super::host::{Doom, Input, Moment, Process};
 use super::laws::Law;
 use super::legacy::{Legacy, Setting};
 use super::plan::Birth;
@@ -70,6 +70,7 @@ impl World {
                 nickname,
                 seeds,
                 quorum: self.voters() / 2 + 1,
+                is_observer: it.is_observer,
                 seed: uid,
             };
             return Legacy::new(setting, saved).map(|legacy| Engine::Legacy(Box::new(legacy)));
@@ -124,90 +125,6 @@ impl World {
         self.is_stale = true;
         if let Some(after) = restarts_in {
             self.queue.plan(self.now + after, Task::Start(host));
-        }
-    }
-
-    fn reconcile(&mut self, host: usize) {
-        let Some(process) = &self.hosts[host].process else {
-            return;
-        };
-        let recorded = process.engine.holdings();
-        let mut inputs = Vec::new();
-        for (ident, container) in &self.hosts[host].containers {
-            let Some(address) = container.address else {
-                continue;
-            };
-            let is_recorded = recorded
-                .iter()
-                .any(|(holder, held)| holder == ident && held.contains(&address));
-            if !is_recorded {
-                inputs.push(Input::Claim {
-                    ident: ident.clone(),
-                    address,
-                    is_found: true,
-                });
-            }
-        }
-        for (ident, _) in recorded {
-            if !self.hosts[host].containers.contains_key(&ident) {
-                inputs.push(Input::End(ident, None));
-            }
-        }
-        for input in inputs {
-            self.feed(host, input);
-        }
-    }
-
-    // ===== containers =====
-
-    /// A container that waits for an address, or has one already.
-    pub(super) fn new_container(
-        &mut self,
-        host: usize,
-        address: Option<ipnet::IpNet>,
-    ) -> String {
-        self.containers += 1;
-        let ident = format!("c{}", self.containers);
-        let container = Container {
-            address,
-            slip: None,
-        };
-        self.hosts[host].containers.insert(ident.clone(), container);
-        ident
-    }
-
-    pub(super) fn end_container(&mut self, host: usize, ident: &str) {
-        if let Some(container) = self.hosts[host].containers.remove(ident) {
-            if let Some(address) = container.address {
-                self.laws.forget_holder(host, ident, address);
-                self.hosts[host].unclaimed.remove(&address);
-            }
-            self.feed(host, Input::End(ident.to_owned(), container.slip));
-        }
-    }
-
-    /// Without telling the process.
-    pub(super) fn lose_containers(&mut self, host: usize) {
-        for (ident, container) in std::mem::take(&mut self.hosts[host].containers) {
-            if let Some(address) = container.address {
-                self.laws.forget_holder(host, &ident, address);
-            }
-        }
-        self.hosts[host].unclaimed.clear();
-    }
-
-    /// Claims the address of a container again.
-    pub(super) fn reclaim(&mut self, host: usize, ident: String) {
-        let container = self.hosts[host].containers.get(&ident);
-        if let Some(address) = container.and_then(|container| container.address) {
-            self.feed(
-                host,
-                Input::Claim {
-                    ident,
-                    address,
-                    is_found: true,
-                },
-            );
         }
     }
 
@@ -386,6 +303,12 @@ impl World {
         let has_crashed = matches!(&process.engine, Engine::Legacy(it) if it.has_crashed());
         let revision = process.engine.revision();
         if revision == process.revision && !has_crashed {
+            // Weave Net does not write a version that others have made it raise.
+            let is_native = process.engine.native().is_some();
+            if is_native && process.engine.ring().entries() != process.entries {
+                let text = format_args!("host {host}: the ring changed, the revision did not");
+                self.violate(Law::ChangesAreWritten, text);
+            }
             return true;
         }
         process.revision = revision;
@@ -493,7 +416,7 @@ impl World {
                     }
                 }
                 Effect::Settled(slip, answer) => self.settled(host, slip, answer),
-                Effect::Event(event) => self.judge_event(host, event),
+                Effect::Event(event) => self.judge_event(host, &event),
             }
         }
         let Some(process) = &mut self.hosts[host].process else {

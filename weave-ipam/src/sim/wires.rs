@@ -100,7 +100,8 @@ impl Wires {
         let count = present.len();
         let admitted: Vec<bool> = (0..count)
             .map(|b| {
-                let rival = (0..b).any(|a| present[a] == present[b] && self.group[a] == self.group[b]);
+                let rival =
+                    (0..b).any(|a| present[a] == present[b] && self.group[a] == self.group[b]);
                 present[b].is_some() && !rival
             })
             .collect();
@@ -222,10 +223,7 @@ mod tests {
         assert_eq!(wires.hop(0, 2), 1);
         assert_eq!(wires.children(0, 0), [1]);
         assert_eq!(wires.children(0, 1), [2]);
-        assert_eq!(
-            wires.reachable(0, &names),
-            [PeerId(2), PeerId(3)].into()
-        );
+        assert_eq!(wires.reachable(0, &names), [PeerId(2), PeerId(3)].into());
     }
 
     #[test]

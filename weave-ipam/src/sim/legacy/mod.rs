@@ -47,6 +47,7 @@ pub(super) struct Setting {
     pub(super) nickname: String,
     pub(super) seeds: Vec<PeerId>,
     pub(super) quorum: usize,
+    pub(super) is_observer: bool,
     pub(super) seed: u64,
 }
 
@@ -75,8 +76,14 @@ pub(super) struct Legacy {
 
 #[derive(Clone, Debug)]
 enum Want {
-    Allocate { ident: String },
-    Claim { ident: String, address: IpNet, tries: u32 },
+    Allocate {
+        ident: String,
+    },
+    Claim {
+        ident: String,
+        address: IpNet,
+        tries: u32,
+    },
 }
 
 impl Legacy {
@@ -105,7 +112,11 @@ impl Legacy {
             ring,
             space,
             ledger,
-            paxos: Participant::elector(node, None),
+            paxos: if setting.is_observer {
+                Participant::observer(node)
+            } else {
+                Participant::elector(node, None)
+            },
             is_awaiting: false,
             is_shut_down: false,
             tick: None,
@@ -157,7 +168,7 @@ impl Legacy {
         State {
             unix_seconds,
             nicknames: self.nicknames.clone(),
-            votes: (!has_ring).then(|| self.paxos.votes().clone()),
+            votes: (!has_ring && self.paxos.is_elector()).then(|| self.paxos.votes().clone()),
             ring: has_ring.then(|| Arc::new(self.ring.clone())),
         }
     }

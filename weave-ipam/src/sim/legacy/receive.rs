@@ -1,6 +1,8 @@
 //! What other peers say to a peer of the old kind.
 
-use super::{AddressRange, Duration, Legacy, MergeError, Message, Output, PeerId, Ring, State, Want};
+use super::{
+    AddressRange, Duration, Legacy, MergeError, Message, Output, PeerId, Ring, State, Want,
+};
 use crate::span::number;
 
 impl Legacy {
@@ -54,7 +56,7 @@ impl Legacy {
                 }
                 self.form_if_decided();
             }
-        } else if source.is_some() {
+        } else if self.paxos.is_elector() && source.is_some() {
             self.establish();
         }
         Ok(())

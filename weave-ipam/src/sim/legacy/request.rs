@@ -182,7 +182,9 @@ impl Legacy {
     fn ask(&mut self, span: Span) {
         let seed = self.random.next_u64();
         let donors = self.ring.choose_donors(span, seed);
-        let donor = donors.into_iter().find(|peer| self.reachable.contains(peer));
+        let donor = donors
+            .into_iter()
+            .find(|peer| self.reachable.contains(peer));
         if let Some(donor) = donor {
             let range = AddressRange {
                 family: self.universe.family,
