@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::Namespace;
-use weave_datapath::plane::{Carrier, Config, Forwarding, Hop, Link, LinkPath, Plane, SharedTable};
+use weave_datapath::plane::{
+    Carrier, Config, Forwarding, Hop, Link, LinkPath, Plane, SharedTable, Switching,
+};
 use weave_datapath::sleeve::seal::{SessionKey, Side};
 use weave_datapath::sleeve::stream::Path;
 use weave_datapath::tap::Tap;
@@ -100,8 +102,7 @@ fn start(
             us,
             host: Ipv4Addr::UNSPECIFIED,
             port: PORT,
-            tunnel_port: PORT + 1,
-            macs: Arc::new(SharedTable::new()),
+            switch: Switching::Plane(Arc::new(SharedTable::new())),
         };
         let (plane, _events) = Plane::start(config, &tap).map_err(|error| error.to_string())?;
         Ok((plane, tap))

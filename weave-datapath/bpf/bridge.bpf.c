@@ -130,12 +130,14 @@ int weave_bridge(struct __sk_buff *skb)
 	if (!cell)
 		return drop(WEAVE_DROP_NO_ROUTE);
 	if (index == WEAVE_OWN) {
-		if (!cell->count)
+		if (!cell->count && !cell->flags)
 			return drop(WEAVE_DROP_NO_HOPS);
-		copy_along(skb, cells, cell, 0);
+		spread(skb, cells, cell, cell->vni, 0);
 		count(WEAVE_FLOODED);
 		return TC_ACT_SHOT;
 	}
+	if (cell->mode == WEAVE_SLEEVE)
+		return hand_over(skb, 0, index, 1);
 	if (cell->mode != WEAVE_FASTDP)
 		return drop(WEAVE_DROP_NO_ROUTE);
 	if (set_tunnel(skb, cell, cell->vni))

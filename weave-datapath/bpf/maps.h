@@ -5,6 +5,7 @@
 
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "weave.h"
@@ -154,6 +155,100 @@ static __always_inline void copy_along(struct __sk_buff *skb, void *cells,
 	}
 	if (hops > WEAVE_MAX_HOPS)
 		count(WEAVE_DROP_TREE);
+}
+
+static __always_inline __u32 tap_device(void)
+{
+	__u32 zero = 0;
+	struct weave_config *configured = bpf_map_lookup_elem(&config, &zero);
+
+	return configured ? configured->tap : 0;
+}
+
+static __always_inline long push_tag(struct __sk_buff *skb, enum weave_kind kind, __u32 id)
+{
+	return bpf_skb_vlan_push(skb, bpf_htons(WEAVE_TAG), kind << WEAVE_KIND_SHIFT | id);
+}
+
+/* Gives a frame of ours or of another peer to user space, for the peer `destination`. */
+static __always_inline int hand_over(struct __sk_buff *skb, __u32 origin, __u32 destination,
+				     int is_ours)
+{
+	__u32 tap = tap_device();
+
+	if (!tap)
+		return drop(WEAVE_DROP_NO_ROUTE);
+	if (push_tag(skb, WEAVE_TAG_UNICAST, destination) ||
+	    (!is_ours && push_tag(skb, WEAVE_TAG_RELAY, origin)))
+		return drop(WEAVE_DROP_ERROR);
+	count(WEAVE_HANDED);
+	return bpf_redirect(tap, 0);
+}
+
+/*
+ * Sends a copy along what is left of a tree: to each hop that the tunnel serves, and one to user
+ * space if that serves some. The frame itself stays as it is.
+ */
+static __always_inline void spread(struct __sk_buff *skb, void *cells,
+				   const struct weave_cell *list, __u32 origin, __u32 except)
+{
+	__u8 by_sleeve = list->flags & WEAVE_TREE_SLEEVE;
+	__u32 tap;
+
+	copy_along(skb, cells, list, except);
+	if (!by_sleeve)
+		return;
+	tap = tap_device();
+	if (!tap || push_tag(skb, WEAVE_TAG_FLOOD, origin)) {
+		count(WEAVE_DROP_ERROR);
+		return;
+	}
+	if (bpf_clone_redirect(skb, tap, 0))
+		count(WEAVE_DROP_ERROR);
+	else
+		count(WEAVE_HANDED);
+	if (bpf_skb_vlan_pop(skb))
+		count(WEAVE_DROP_ERROR);
+}
+
+/* Notes that `source` is behind `origin`, whatever was known of it. */
+static __always_inline void learn_remote(const struct frame *frame, __u32 origin)
+{
+	struct weave_mac *mac;
+	__u64 now;
+
+	if (is_group(frame->source))
+		return;
+	mac = bpf_map_lookup_elem(&macs, &frame->source);
+	now = bpf_ktime_get_coarse_ns();
+	if (!mac) {
+		struct weave_mac remote = { .seen = now, .owner = origin };
+
+		bpf_map_update_elem(&macs, &frame->source, &remote, BPF_ANY);
+		return;
+	}
+	if (mac->owner != origin) {
+		mac->owner = origin;
+		mac->seen = now;
+		count(WEAVE_MAC_MOVED);
+	} else if (is_group(frame->destination) || now - mac->seen > WEAVE_REFRESH_NS) {
+		mac->seen = now;	/* always for a flood: it is what a bridge may reflect */
+	}
+}
+
+/* Sends a frame for us along the tree of its origin, too, unless we know that it is for us alone. */
+static __always_inline void spread_unless_local(struct __sk_buff *skb, const struct frame *frame,
+						void *cells, const struct weave_cell *from,
+						__u32 origin, __u32 except)
+{
+	struct weave_mac *mac = 0;
+
+	if (!from->count && !from->flags)
+		return;
+	if (!is_group(frame->destination))
+		mac = bpf_map_lookup_elem(&macs, &frame->destination);
+	if (!mac || mac->owner != WEAVE_LOCAL)
+		spread(skb, cells, from, origin, except);
 }
 
 #endif

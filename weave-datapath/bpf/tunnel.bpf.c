@@ -6,31 +6,6 @@
 
 #define IPSEC_MARK 0x20000	/* "came through IPsec": must not leak into inner packets */
 
-/* Notes that `source` is behind `origin`, whatever was known of it. */
-static __always_inline void learn_remote(const struct frame *frame, __u32 origin)
-{
-	struct weave_mac *mac;
-	__u64 now;
-
-	if (is_group(frame->source))
-		return;
-	mac = bpf_map_lookup_elem(&macs, &frame->source);
-	now = bpf_ktime_get_coarse_ns();
-	if (!mac) {
-		struct weave_mac remote = { .seen = now, .owner = origin };
-
-		bpf_map_update_elem(&macs, &frame->source, &remote, BPF_ANY);
-		return;
-	}
-	if (mac->owner != origin) {
-		mac->owner = origin;
-		mac->seen = now;
-		count(WEAVE_MAC_MOVED);
-	} else if (is_group(frame->destination) || now - mac->seen > WEAVE_REFRESH_NS) {
-		mac->seen = now;	/* always for a flood: it is what a bridge may reflect */
-	}
-}
-
 /* Hands a special frame to user space. */
 static __always_inline int report(struct __sk_buff *skb, const struct bpf_tunnel_key *key)
 {
@@ -51,8 +26,10 @@ static __always_inline int report(struct __sk_buff *skb, const struct bpf_tunnel
 
 /* Passes a frame of one peer for another on, with the VNI it came with. */
 static __always_inline int relay(struct __sk_buff *skb, const struct weave_cell *to,
-				 const struct bpf_tunnel_key *key)
+				 const struct bpf_tunnel_key *key, __u32 origin, __u32 destination)
 {
+	if (to->mode == WEAVE_SLEEVE)
+		return hand_over(skb, origin, destination, 0);
 	if (to->mode != WEAVE_FASTDP)
 		return drop(WEAVE_DROP_NO_ROUTE);
 	if (to->remote == key->remote_ipv4)
@@ -61,22 +38,6 @@ static __always_inline int relay(struct __sk_buff *skb, const struct weave_cell 
 		return drop(WEAVE_DROP_ERROR);
 	count(WEAVE_RELAYED);
 	return bpf_redirect(to->device, 0);
-}
-
-/* A frame for us: on into the bridge, and along the tree of its origin unless we know its owner. */
-static __always_inline int deliver(struct __sk_buff *skb, const struct frame *frame, void *cells,
-				   const struct weave_cell *from, __u32 outer_source)
-{
-	struct weave_mac *mac = 0;
-
-	if (from->count) {
-		if (!is_group(frame->destination))
-			mac = bpf_map_lookup_elem(&macs, &frame->destination);
-		if (!mac || mac->owner != WEAVE_LOCAL)
-			copy_along(skb, cells, from, outer_source);
-	}
-	count(WEAVE_DELIVERED);
-	return TC_ACT_OK;
 }
 
 SEC("classifier")
@@ -88,8 +49,12 @@ int weave_tunnel(struct __sk_buff *skb)
 	struct frame frame;
 	void *cells;
 
+	/*
+	 * The driver puts metadata on all that comes from the network. What has none was redirected
+	 * here by the program of the TAP device, which has done all there is to do.
+	 */
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
-		return drop(WEAVE_DROP_NO_KEY);
+		return tap_device() ? TC_ACT_OK : drop(WEAVE_DROP_NO_KEY);
 	if (read_frame(skb, &frame))
 		return drop(WEAVE_DROP_SHORT);
 	cells = current_table();
@@ -109,7 +74,9 @@ int weave_tunnel(struct __sk_buff *skb)
 	if (skb->mark & IPSEC_MARK)
 		skb->mark &= ~IPSEC_MARK;
 	if (to->mode != WEAVE_SELF)
-		return relay(skb, to, &key);
+		return relay(skb, to, &key, origin, destination);
 	learn_remote(&frame, origin);
-	return deliver(skb, &frame, cells, from, key.remote_ipv4);
+	spread_unless_local(skb, &frame, cells, from, origin, key.remote_ipv4);
+	count(WEAVE_DELIVERED);
+	return TC_ACT_OK;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Both programs in one object, so that they share their maps. Built by build.sh.
+ * All programs in one object, so that they share their maps. Built by build.sh.
  */
 #include "bridge.bpf.c"
 #include "tunnel.bpf.c"
+#include "user.bpf.c"
 
 char _license[] SEC("license") = "Apache-2.0";

@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define WEAVE_LAYOUT 1
+#define WEAVE_LAYOUT 2
 
 /* Map sizes; user space may override the size of `macs` before it is created. */
 #define WEAVE_MACS 32768
@@ -22,7 +22,9 @@ struct weave_config {
 	__u32 layout;		/* WEAVE_LAYOUT; written last */
 	__u32 datapath;		/* ifindex of vethwe-datapath, beside the bridge */
 	__u32 tunnel;		/* ifindex of the VXLAN device */
+	__u32 tap;		/* ifindex of the TAP device of sleeve; 0: there is none */
 	__u32 hook;		/* how the programs are attached: 1 TCX, 2 clsact */
+	__u32 pad;
 	__u64 object;		/* hash of the object file the programs came from */
 	__u8 datapath_mac[8];	/* addresses of the two devices, zero-padded: with the */
 	__u8 tunnel_mac[8];	/* indices they tell one incarnation from the next */
@@ -45,6 +47,7 @@ enum weave_mode {
 	WEAVE_SELF = 1,		/* this peer */
 	WEAVE_FASTDP = 2,	/* through the tunnel */
 	WEAVE_NO_ROUTE = 3,	/* known, but no way leads there */
+	WEAVE_SLEEVE = 4,	/* through user space, that is the TAP device */
 };
 
 struct weave_cell {
@@ -56,7 +59,22 @@ struct weave_cell {
 	__u32 first;		/* flood list: index of its first cell */
 	__u16 count;		/* flood list: number of cells */
 	__u8 mode;		/* enum weave_mode */
-	__u8 pad;
+	__u8 flags;		/* flood list: WEAVE_TREE_SLEEVE */
+};
+
+#define WEAVE_TREE_SLEEVE 1	/* there are hops that user space serves: one copy goes there */
+
+/*
+ * Frames to and from user space carry an 802.1ad tag that says whose they are. Its control word:
+ * kind << 13 | short id.
+ */
+#define WEAVE_TAG 0x88a8
+#define WEAVE_KIND_SHIFT 13
+
+enum weave_kind {
+	WEAVE_TAG_UNICAST = 0,	/* out: for this peer; in: of this origin, for us */
+	WEAVE_TAG_FLOOD = 1,	/* out: along the tree of this origin */
+	WEAVE_TAG_RELAY = 2,	/* of this origin; a second tag of kind 0 names the peer it is for */
 };
 
 /*
@@ -96,6 +114,8 @@ enum weave_counter {
 	WEAVE_DELIVERED,	/* from the tunnel, into the bridge */
 	WEAVE_RELAYED,		/* from the tunnel, to the next hop of its peer */
 	WEAVE_COPIED,		/* copies made for trees */
+	WEAVE_HANDED,		/* to user space, which sends it on by sleeve */
+	WEAVE_TAKEN,		/* from user space, which received it by sleeve */
 	WEAVE_SPECIAL,		/* special frames handed to user space */
 	WEAVE_MAC_MOVED,	/* an address changed its owner */
 	WEAVE_DROP_SHORT,	/* no complete Ethernet header */

@@ -37,6 +37,7 @@ fn tables() -> impl Strategy<Value = Tables> {
     let route = prop_oneof![
         Just(Route::Us),
         Just(Route::Unreachable),
+        Just(Route::Sleeve),
         path().prop_map(Route::Fastdp)
     ];
     let entry = (name(), route).prop_map(|(name, route)| Entry { name, route });
@@ -46,8 +47,14 @@ fn tables() -> impl Strategy<Value = Tables> {
         proptest::option::of(short_id()),
         btree_map(short_id(), entry, 0..8),
         btree_map(short_id(), tree, 0..8),
+        prop::collection::btree_set(short_id(), 0..4),
     )
-        .prop_map(|(us, peers, trees)| Tables { us, peers, trees })
+        .prop_map(|(us, peers, trees, sleeve_trees)| Tables {
+            us,
+            peers,
+            trees,
+            sleeve_trees,
+        })
 }
 
 fn routes() -> impl Strategy<Value = Routes> {

@@ -126,9 +126,12 @@ fn coalesce(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     let mut coalescer = Coalescer::new();
     for packet in packets {
-        coalescer.push(packet, &mut |frame| out.push(frame.to_vec()));
+        coalescer.push(7, packet, &mut |mark, frame| {
+            assert_eq!(mark, 7);
+            out.push(frame.to_vec());
+        });
     }
-    coalescer.flush(&mut |frame| out.push(frame.to_vec()));
+    coalescer.flush(&mut |_, frame| out.push(frame.to_vec()));
     out
 }
 
@@ -246,4 +249,29 @@ fn a_partial_checksum_is_completed() {
     Split::new(offload, &frame).unwrap().write(0, &mut out);
     let expected = !fold(0x1234 + 0x0102 + 0x0300);
     assert_eq!(out[40..42], expected.to_be_bytes());
+}
+
+#[test]
+fn frames_of_different_origins_stay_apart() {
+    let packet = |sequence: u32| {
+        let mut frame = vec![0; 12];
+        frame.extend([8, 0, 0x45, 0, 0, 44, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+        frame.extend([10, 32, 0, 1, 10, 40, 0, 1, 1, 1, 2, 2]);
+        frame.extend(sequence.to_be_bytes());
+        frame.extend([0, 0, 0, 0, 0x50, 0x10, 1, 1, 0, 0, 0, 0, 1, 2, 3, 4]);
+        let header = !fold(sum(0, &frame[14..34]));
+        frame[24..26].copy_from_slice(&header.to_be_bytes());
+        let pseudo = sum(0, &frame[26..34]) + 6 + 24;
+        let transport = !fold(sum(pseudo, &frame[34..]));
+        frame[50..52].copy_from_slice(&transport.to_be_bytes());
+        frame
+    };
+    for (marks, expected) in [([1, 1], 1), ([1, 2], 2)] {
+        let mut coalescer = Coalescer::new();
+        let mut out = 0;
+        coalescer.push(marks[0], &packet(0), &mut |_, _| out += 1);
+        coalescer.push(marks[1], &packet(4), &mut |_, _| out += 1);
+        coalescer.flush(&mut |_, _| out += 1);
+        assert_eq!(out, expected);
+    }
 }

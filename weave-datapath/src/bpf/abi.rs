@@ -4,7 +4,7 @@
 //! build otherwise. [`LAYOUT`] changes with any of them.
 
 /// `WEAVE_LAYOUT`: maps of another layout are replaced, not read.
-pub(super) const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 /// `WEAVE_OWN`: index of the cell with our own flood list.
 pub(super) const OWN: u32 = 4096;
 /// `WEAVE_HOPS`: index of the first flood list cell.
@@ -22,7 +22,9 @@ pub(super) struct Config {
     pub(super) layout: u32,
     pub(super) datapath: u32,
     pub(super) tunnel: u32,
+    pub(super) tap: u32,
     pub(super) hook: u32,
+    pub(super) pad: u32,
     pub(super) object: u64,
     pub(super) datapath_mac: [u8; 8],
     pub(super) tunnel_mac: [u8; 8],
@@ -33,6 +35,7 @@ pub(super) mod mode {
     pub(in crate::bpf) const SELF: u8 = 1;
     pub(in crate::bpf) const FASTDP: u8 = 2;
     pub(in crate::bpf) const NO_ROUTE: u8 = 3;
+    pub(in crate::bpf) const SLEEVE: u8 = 4;
 }
 
 /// `struct weave_cell`.
@@ -47,8 +50,11 @@ pub(super) struct Cell {
     pub(super) first: u32,
     pub(super) count: u16,
     pub(super) mode: u8,
-    pub(super) pad: u8,
+    pub(super) flags: u8,
 }
+
+/// `WEAVE_TREE_SLEEVE`, in [`Cell::flags`].
+pub(super) const TREE_SLEEVE: u8 = 1;
 
 /// `struct weave_mac`.
 #[repr(C)]
@@ -72,13 +78,14 @@ pub(super) mod event {
 const _: () = {
     use std::mem::offset_of;
 
-    assert!(size_of::<Config>() == 40);
+    assert!(size_of::<Config>() == 48);
     assert!(offset_of!(Config, datapath) == 4);
     assert!(offset_of!(Config, tunnel) == 8);
-    assert!(offset_of!(Config, hook) == 12);
-    assert!(offset_of!(Config, object) == 16);
-    assert!(offset_of!(Config, datapath_mac) == 24);
-    assert!(offset_of!(Config, tunnel_mac) == 32);
+    assert!(offset_of!(Config, tap) == 12);
+    assert!(offset_of!(Config, hook) == 16);
+    assert!(offset_of!(Config, object) == 24);
+    assert!(offset_of!(Config, datapath_mac) == 32);
+    assert!(offset_of!(Config, tunnel_mac) == 40);
 
     assert!(size_of::<Cell>() == 32);
     assert!(offset_of!(Cell, vni) == 8);
@@ -88,7 +95,7 @@ const _: () = {
     assert!(offset_of!(Cell, first) == 24);
     assert!(offset_of!(Cell, count) == 28);
     assert!(offset_of!(Cell, mode) == 30);
-    assert!(offset_of!(Cell, pad) == 31);
+    assert!(offset_of!(Cell, flags) == 31);
 
     assert!(size_of::<Mac>() == 16);
     assert!(offset_of!(Mac, owner) == 8);

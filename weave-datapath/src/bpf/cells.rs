@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use super::abi::{Cell, HOPS, OWN, mode};
+use super::abi::{Cell, HOPS, OWN, TREE_SLEEVE, mode};
 use crate::fastdp::{Entry, Hop, Path, PeerName, Route, ShortId, Tables, Vni};
 
 /// The cells that are not zero, ascending by index, and the length of the array that holds them.
@@ -22,13 +22,21 @@ pub(super) fn encode(tables: &Tables, device: u32) -> (Vec<(u32, Cell)>, u32) {
         };
         cells.insert(OWN, own);
     }
-    let mut next = HOPS;
-    for (origin, hops) in &tables.trees {
-        let list = if tables.us == Some(*origin) {
+    let list_of = |origin: &ShortId| {
+        if tables.us == Some(*origin) {
             OWN
         } else {
             u32::from(*origin)
-        };
+        }
+    };
+    for origin in &tables.sleeve_trees {
+        if let Some(list) = cells.get_mut(&list_of(origin)) {
+            list.flags |= TREE_SLEEVE;
+        }
+    }
+    let mut next = HOPS;
+    for (origin, hops) in &tables.trees {
+        let list = list_of(origin);
         let Some(list) = cells.get_mut(&list) else {
             continue;
         };
@@ -68,6 +76,7 @@ pub(super) fn decode(cells: &[Cell]) -> Tables {
         let route = match cell.mode {
             mode::SELF => Route::Us,
             mode::FASTDP => Route::Fastdp(path(cell)),
+            mode::SLEEVE => Route::Sleeve,
             mode::NO_ROUTE => Route::Unreachable,
             _ => continue,
         };
@@ -81,6 +90,9 @@ pub(super) fn decode(cells: &[Cell]) -> Tables {
         let hops: Vec<Hop> = list.map(|list| hops(list, &at)).unwrap_or_default();
         if !hops.is_empty() {
             tables.trees.insert(id, hops);
+        }
+        if list.is_some_and(|list| list.flags & TREE_SLEEVE != 0) {
+            tables.sleeve_trees.insert(id);
         }
     }
     tables
@@ -116,7 +128,8 @@ fn peer(us: Option<ShortId>, id: ShortId, entry: &Entry, device: u32) -> Cell {
     let cell = match &entry.route {
         Route::Us => bare(mode::SELF),
         Route::Fastdp(route) => reached(route).unwrap_or_else(|| bare(mode::NO_ROUTE)),
-        Route::Unreachable => bare(mode::NO_ROUTE),
+        Route::Sleeve if us.is_some() => bare(mode::SLEEVE),
+        Route::Sleeve | Route::Unreachable => bare(mode::NO_ROUTE),
     };
     Cell {
         name: entry.name.0,
@@ -172,9 +185,11 @@ mod tests {
                 (id(2), entry(2, Route::Fastdp(path(2)))),
                 (id(3), entry(3, Route::Fastdp(path(3)))),
                 (id(9), entry(9, Route::Us)),
+                (id(4094), entry(5, Route::Sleeve)),
                 (id(4095), entry(4, Route::Unreachable)),
             ]),
             trees: BTreeMap::from([(id(0), vec![hop(2), hop(3)]), (id(2), vec![hop(3)])]),
+            sleeve_trees: [id(0), id(3)].into_iter().collect(),
         }
     }
 

@@ -59,6 +59,10 @@ counters! {
     Relayed = "relayed",
     /// Copies made for trees.
     Copied = "copied",
+    /// To user space, which sends it on by sleeve.
+    Handed = "handed",
+    /// From user space, which received it by sleeve.
+    Taken = "taken",
     /// Special frames handed to user space.
     Special = "special",
     /// An address changed its owner.

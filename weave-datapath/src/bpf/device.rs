@@ -28,6 +28,7 @@ pub struct Config {
     mtu: u16,
     hook: Option<Hook>,
     mac_entries: u32,
+    tap: Option<String>,
 }
 
 impl Config {
@@ -42,7 +43,16 @@ impl Config {
             mtu: fastdp::DEFAULT_MTU,
             hook: None,
             mac_entries: MAC_ENTRIES,
+            tap: None,
         }
+    }
+
+    /// Name of the TAP device by which user space takes and gives frames of peers that the tunnel
+    /// does not reach. It must exist when the device is opened, and be up to carry frames.
+    #[must_use]
+    pub fn tap(mut self, name: impl Into<String>) -> Self {
+        self.tap = Some(name.into());
+        self
     }
 
     /// UDP port of the tunnel; 6784 by default.
@@ -126,14 +136,18 @@ impl Device {
         let hook = config
             .hook
             .unwrap_or_else(|| programs::best_hook(&datapath.name));
-        let wanted = describe(&datapath, &tunnel, hook);
-        let spots = programs::spots(&tunnel.name);
-        let opened = if usable && left == Some(wanted) && is_at_work(&pins, hook, spots) {
+        let tap = match &config.tap {
+            Some(name) => Some(netlink.require_link(name).await?),
+            None => None,
+        };
+        let wanted = describe(&datapath, &tunnel, tap.as_ref(), hook);
+        let spots = programs::spots(&tunnel.name, config.tap.as_deref());
+        let opened = if usable && left == Some(wanted) && is_at_work(&pins, hook, &spots) {
             Opened::Adopted
         } else {
-            let kept = install(config, &pins, hook, spots, usable)?;
+            let kept = install(config, &pins, hook, &spots, usable)?;
             if left.is_some_and(|left| left.hook == Hook::Clsact.number()) && hook == Hook::Tcx {
-                spots.into_iter().for_each(programs::detach_clsact);
+                spots.iter().copied().for_each(programs::detach_clsact);
             }
             maps::write_config(&pins, &wanted)?;
             if kept {
@@ -281,7 +295,7 @@ fn unpin(dir: &Path, tunnel: &str) -> Result<(), Error> {
     let pins = Pins::open(dir)?;
     let clsact = maps::read_config(&pins).is_some_and(|c| c.hook == Hook::Clsact.number());
     if clsact {
-        let spots = programs::spots(tunnel);
+        let spots = programs::spots(tunnel, None);
         spots.into_iter().for_each(programs::detach_clsact);
     }
     let cleared = pins.clear();
@@ -311,7 +325,7 @@ fn install(
     config: &Config,
     pins: &Pins,
     hook: Hook,
-    spots: [Spot<'_>; 2],
+    spots: &[Spot<'_>],
     usable: bool,
 ) -> Result<bool, Error> {
     let (mut object, kept) = match programs::load(pins, config.mac_entries) {
@@ -327,13 +341,13 @@ fn install(
     Ok(kept)
 }
 
-fn is_at_work(pins: &Pins, hook: Hook, spots: [Spot<'_>; 2]) -> bool {
+fn is_at_work(pins: &Pins, hook: Hook, spots: &[Spot<'_>]) -> bool {
     // A filter cannot be asked for its program here, but replacing it by itself does no harm.
     hook == Hook::Tcx
         && LINKS
             .iter()
             .zip(spots)
-            .all(|(link, spot)| programs::is_attached(&pins.path(link), spot))
+            .all(|(link, spot)| programs::is_attached(&pins.path(link), *spot))
 }
 
 /// Whether `left` was written for these very devices: index and address of both, the address of
@@ -344,12 +358,14 @@ fn is_of(left: &abi::Config, datapath: &Link, tunnel: &Link) -> bool {
         && (left.tunnel, left.tunnel_mac) == (tunnel.index, padded(tunnel))
 }
 
-fn describe(datapath: &Link, tunnel: &Link, hook: Hook) -> abi::Config {
+fn describe(datapath: &Link, tunnel: &Link, tap: Option<&Link>, hook: Hook) -> abi::Config {
     abi::Config {
         layout: abi::LAYOUT,
         datapath: datapath.index,
         tunnel: tunnel.index,
+        tap: tap.map_or(0, |tap| tap.index),
         hook: hook.number(),
+        pad: 0,
         object: programs::object_hash(),
         datapath_mac: padded(datapath),
         tunnel_mac: padded(tunnel),

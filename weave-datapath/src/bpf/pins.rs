@@ -83,9 +83,9 @@ pub(super) const CONFIG: &str = "config";
 /// The other maps.
 pub(super) const MAPS: [&str; 4] = ["table", "macs", "events", "counters"];
 /// The programs, under their names in the object.
-pub(super) const PROGRAMS: [&str; 2] = ["weave_bridge", "weave_tunnel"];
+pub(super) const PROGRAMS: [&str; 3] = ["weave_bridge", "weave_tunnel", "weave_user"];
 /// The links of the programs, in the same order.
-pub(super) const LINKS: [&str; 2] = ["link_bridge", "link_tunnel"];
+pub(super) const LINKS: [&str; 3] = ["link_bridge", "link_tunnel", "link_user"];
 
 const STANDARD: &str = "/sys/fs/bpf";
 

@@ -68,7 +68,7 @@ pub(super) fn best_hook(device: &str) -> Hook {
     }
 }
 
-/// Loads both programs over the pinned maps, creating and pinning those that are missing.
+/// Loads the programs over the pinned maps, creating and pinning those that are missing.
 pub(super) fn load(pins: &Pins, mac_entries: u32) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader.btf(None).map_max_entries("macs", mac_entries);
@@ -96,23 +96,26 @@ pub(super) struct Spot<'a> {
     side: TcAttachType,
 }
 
-/// Where the two programs go: on frames that the bridge sends into the tunnel, and on frames that
-/// come out of it.
-pub(super) fn spots(tunnel: &str) -> [Spot<'_>; 2] {
-    [TcAttachType::Egress, TcAttachType::Ingress].map(|side| Spot {
-        device: tunnel,
-        side,
-    })
+/// Where the programs go, in the order of their names: on frames that the bridge sends into the
+/// tunnel, on frames that come out of it, and on frames that user space sends, if it does.
+pub(super) fn spots<'a>(tunnel: &'a str, tap: Option<&'a str>) -> Vec<Spot<'a>> {
+    let spot = |device, side| Spot { device, side };
+    let mut spots = vec![
+        spot(tunnel, TcAttachType::Egress),
+        spot(tunnel, TcAttachType::Ingress),
+    ];
+    spots.extend(tap.map(|tap| spot(tap, TcAttachType::Ingress)));
+    spots
 }
 
-/// Attaches both programs, in place of what is attached there for this daemon.
+/// Attaches the programs, in place of what is attached there for this daemon.
 pub(super) fn attach(
     object: &mut Ebpf,
     pins: &Pins,
     hook: Hook,
-    spots: [Spot<'_>; 2],
+    spots: &[Spot<'_>],
 ) -> Result<(), Error> {
-    for ((name, link), spot) in PROGRAMS.into_iter().zip(LINKS).zip(spots) {
+    for ((name, link), spot) in PROGRAMS.into_iter().zip(LINKS).zip(spots.iter().copied()) {
         let program = program(object, name)?;
         match hook {
             Hook::Tcx => attach_tcx(program, spot, &pins.path(link))?,

@@ -20,7 +20,7 @@ use super::{
     heartbeat,
     hold::Holds,
     patience::Patience,
-    plan::{self, Neighbour},
+    plan::{self, Carrier, Neighbour},
 };
 
 /// What an [`Engine`] must know from the start.
@@ -126,6 +126,8 @@ pub struct ConnectionStatus {
 pub struct Engine {
     config: EngineConfig,
     links: BTreeMap<u64, Link>,
+    /// Connections whose frames go by sleeve, and their peers.
+    by_sleeve: BTreeMap<u64, PeerName>,
     routes: Routes,
     holds: Holds,
     patience: Patience,
@@ -164,6 +166,7 @@ impl Engine {
         Self {
             config,
             links: BTreeMap::new(),
+            by_sleeve: BTreeMap::new(),
             routes: Routes::default(),
             holds: Holds::default(),
             patience: Patience::default(),
@@ -203,6 +206,17 @@ impl Engine {
     /// The connection is gone.
     pub fn handle_closed(&mut self, _now: Duration, id: u64) {
         self.stale |= self.links.remove(&id).is_some();
+        self.stale |= self.by_sleeve.remove(&id).is_some();
+    }
+
+    /// Frames for the peer of connection `id` go by sleeve from now on, or do not any more. The
+    /// connection need not be one that the fast datapath serves.
+    pub fn handle_sleeve(&mut self, id: u64, peer: PeerName, on: bool) {
+        let before = self.by_sleeve.remove(&id).is_some();
+        if on {
+            self.by_sleeve.insert(id, peer);
+        }
+        self.stale |= before != on;
     }
 
     /// A control message for the fast datapath: inner tag and payload. Unknown tags are ignored, as
@@ -346,13 +360,23 @@ impl Engine {
         for link in self.links.values() {
             let neighbour = Neighbour {
                 id: link.connection.short_id,
-                path: link.path(),
-                usable: link.works(),
+                carrier: if link.works() {
+                    Carrier::Fastdp(link.path())
+                } else {
+                    Carrier::None
+                },
             };
             let best = neighbours.entry(link.connection.peer).or_insert(neighbour);
-            if neighbour.usable || !best.usable {
+            if neighbour.carrier != Carrier::None || best.carrier == Carrier::None {
                 *best = neighbour;
             }
+        }
+        for peer in self.by_sleeve.values() {
+            let neighbour = neighbours.entry(*peer).or_insert(Neighbour {
+                id: None,
+                carrier: Carrier::None,
+            });
+            neighbour.carrier = Carrier::Sleeve;
         }
         neighbours
     }

@@ -89,7 +89,7 @@ fn is_free(next: &Tables, id: ShortId, entry: &Entry) -> bool {
 }
 
 fn routed_names(tables: &Tables) -> impl Iterator<Item = PeerName> {
-    let routed = |entry: &&Entry| matches!(entry.route, Route::Fastdp(Path { .. }));
+    let routed = |entry: &&Entry| matches!(entry.route, Route::Fastdp(Path { .. }) | Route::Sleeve);
     tables.peers.values().filter(routed).map(|entry| entry.name)
 }
 
@@ -142,6 +142,7 @@ mod tests {
                 (id(4), via(4, 3)),
             ]),
             trees: BTreeMap::from([(id(1), vec![hop(2), hop(3)]), (id(2), vec![hop(3)])]),
+            ..Tables::default()
         }
     }
 

@@ -112,6 +112,7 @@ mod tests {
             us: Some(id(1)),
             peers: peers.iter().map(entry).chain([(id(1), us)]).collect(),
             trees: BTreeMap::from([(id(1), hops.iter().map(hop).collect())]),
+            ..Tables::default()
         }
     }
 

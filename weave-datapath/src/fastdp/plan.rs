@@ -20,9 +20,18 @@ pub struct Routes {
 pub(super) struct Neighbour {
     /// Short id stated in the handshake; the mesh's own view of it wins.
     pub(super) id: Option<ShortId>,
-    pub(super) path: Path,
-    /// Whether frames may take this path.
-    pub(super) usable: bool,
+    pub(super) carrier: Carrier,
+}
+
+/// How frames get to a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// By the tunnel.
+    Fastdp(Path),
+    /// By sleeve.
+    Sleeve,
+    /// Not at all.
+    None,
 }
 
 /// The tables for `us` with these routes over these neighbours.
@@ -34,13 +43,16 @@ pub(super) fn tables(
     routes: &Routes,
     neighbours: &BTreeMap<PeerName, Neighbour>,
 ) -> Tables {
-    let path = |name: &PeerName| neighbours.get(name).filter(|n| n.usable).map(|n| n.path);
+    let carrier = |name: &PeerName| neighbours.get(name).map_or(Carrier::None, |n| n.carrier);
     let route = |name: &PeerName| {
         if *name == us {
             return Route::Us;
         }
-        let next = routes.unicast.get(name).and_then(path);
-        next.map_or(Route::Unreachable, Route::Fastdp)
+        match routes.unicast.get(name).map_or(Carrier::None, carrier) {
+            Carrier::Fastdp(path) => Route::Fastdp(path),
+            Carrier::Sleeve => Route::Sleeve,
+            Carrier::None => Route::Unreachable,
+        }
     };
 
     let mut tables = Tables {
@@ -67,11 +79,15 @@ pub(super) fn tables(
         let Some(origin) = routes.short_ids.get(source) else {
             continue;
         };
-        let hop = |name: &PeerName| {
-            Some(Hop {
+        if hops.iter().any(|name| carrier(name) == Carrier::Sleeve) {
+            tables.sleeve_trees.insert(*origin);
+        }
+        let hop = |name: &PeerName| match carrier(name) {
+            Carrier::Fastdp(path) => Some(Hop {
                 id: *routes.short_ids.get(name)?,
-                path: path(name)?,
-            })
+                path,
+            }),
+            Carrier::Sleeve | Carrier::None => None,
         };
         let mut hops: Vec<Hop> = hops.iter().filter_map(hop).collect();
         hops.sort_unstable();
@@ -104,8 +120,11 @@ mod tests {
         };
         let neighbour = Neighbour {
             id: Some(id(20)),
-            path,
-            usable,
+            carrier: if usable {
+                Carrier::Fastdp(path)
+            } else {
+                Carrier::None
+            },
         };
         (path, BTreeMap::from([(NEAR, neighbour)]))
     }
@@ -140,6 +159,21 @@ mod tests {
 
         assert_eq!(tables.peers[&id(30)].route, Route::Unreachable);
         assert!(tables.trees.is_empty());
+    }
+
+    #[test]
+    fn what_lies_behind_a_sleeve_neighbour_goes_by_sleeve() {
+        let (_, mut neighbours) = near(true);
+        for neighbour in neighbours.values_mut() {
+            neighbour.carrier = Carrier::Sleeve;
+        }
+
+        let tables = tables(US, &line(), &neighbours);
+
+        assert_eq!(tables.peers[&id(20)].route, Route::Sleeve);
+        assert_eq!(tables.peers[&id(30)].route, Route::Sleeve);
+        assert!(tables.trees.is_empty());
+        assert_eq!(tables.sleeve_trees, [id(10)].into_iter().collect());
     }
 
     #[test]

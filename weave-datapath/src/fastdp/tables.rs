@@ -3,7 +3,10 @@
 //! Law: `a.apply(&a.diff_to(&b))` makes `a` equal to `b`, and the difference of equal tables is
 //! empty. Property test: `tests/prop_fastdp.rs`.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use super::{PeerName, ShortId};
 
@@ -24,6 +27,8 @@ pub enum Route {
     Us,
     /// Through the tunnel to the next hop on the way.
     Fastdp(Path),
+    /// By sleeve to the next hop on the way: user space knows to which.
+    Sleeve,
     /// The peer is known, but no way leads to it.
     Unreachable,
 }
@@ -53,8 +58,10 @@ pub struct Tables {
     pub us: Option<ShortId>,
     /// Known short ids.
     pub peers: BTreeMap<ShortId, Entry>,
-    /// Where we pass on the broadcasts of each origin.
+    /// Where we pass on the broadcasts of each origin by the tunnel.
     pub trees: BTreeMap<ShortId, Vec<Hop>>,
+    /// Origins whose broadcasts we also pass on by sleeve.
+    pub sleeve_trees: BTreeSet<ShortId>,
 }
 
 /// What changes from one [`Tables`] to the next.
@@ -67,6 +74,8 @@ pub struct TableUpdate {
     pub peers: BTreeMap<ShortId, Option<Entry>>,
     /// Changed trees, whole; an empty one is removed.
     pub trees: BTreeMap<ShortId, Vec<Hop>>,
+    /// [`Tables::sleeve_trees`], if they change.
+    pub sleeve_trees: Option<BTreeSet<ShortId>>,
     /// What becomes of the MAC addresses learned from a short id: `Some` moves them to the id that
     /// their peer has after the change, `None` forgets them. All at once: ids can swap owners.
     pub macs: BTreeMap<ShortId, Option<ShortId>>,
@@ -76,7 +85,11 @@ impl TableUpdate {
     /// Whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.us.is_none() && self.peers.is_empty() && self.trees.is_empty() && self.macs.is_empty()
+        self.us.is_none()
+            && self.peers.is_empty()
+            && self.trees.is_empty()
+            && self.sleeve_trees.is_none()
+            && self.macs.is_empty()
     }
 }
 
@@ -91,6 +104,8 @@ impl Tables {
             trees: changed(&self.trees, &next.trees)
                 .map(|(id, hops)| (id, hops.cloned().unwrap_or_default()))
                 .collect(),
+            sleeve_trees: (self.sleeve_trees != next.sleeve_trees)
+                .then(|| next.sleeve_trees.clone()),
             macs: self.moved_macs(next),
         }
     }
@@ -113,6 +128,9 @@ impl Tables {
                 self.trees.insert(*id, hops.clone());
             }
         }
+        if let Some(origins) = &update.sleeve_trees {
+            self.sleeve_trees.clone_from(origins);
+        }
     }
 
     /// The tunnel path towards the owner of `id`.
@@ -120,7 +138,7 @@ impl Tables {
     pub fn path(&self, id: ShortId) -> Option<Path> {
         match self.peers.get(&id)?.route {
             Route::Fastdp(path) => Some(path),
-            Route::Us | Route::Unreachable => None,
+            Route::Us | Route::Sleeve | Route::Unreachable => None,
         }
     }
 

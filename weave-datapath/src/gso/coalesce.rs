@@ -29,6 +29,7 @@ pub struct Coalescer {
 /// A frame that may grow.
 #[derive(Debug)]
 struct Flow {
+    mark: u16,
     /// Offload header, then the frame.
     bytes: Vec<u8>,
     segment: Segment,
@@ -55,8 +56,9 @@ impl Coalescer {
         Self::default()
     }
 
-    /// Takes a frame in. `emit` gets what must leave now: offload header and frame.
-    pub fn push(&mut self, frame: &[u8], emit: &mut impl FnMut(&[u8])) {
+    /// Takes a frame in. Only frames with the same `mark` are put together. `emit` gets what must
+    /// leave now: mark, and offload header with frame.
+    pub fn push(&mut self, mark: u16, frame: &[u8], emit: &mut impl FnMut(u16, &[u8])) {
         let Some(segment) = Segment::of(frame) else {
             if may_be_tcp(frame) {
                 self.flush(emit);
@@ -64,13 +66,13 @@ impl Coalescer {
             let mut bytes = self.buffer();
             bytes.extend_from_slice(&Offload::NONE.emit(0));
             bytes.extend_from_slice(frame);
-            emit(&bytes);
+            emit(mark, &bytes);
             self.spare.push(bytes);
             return;
         };
         let same = self.flows.iter().position(|flow| {
-            flow.segment
-                .same_flow(&flow.bytes[HEADER_LEN..], segment, frame)
+            let ours = &flow.bytes[HEADER_LEN..];
+            flow.mark == mark && flow.segment.same_flow(ours, segment, frame)
         });
         if let Some(index) = same {
             let flow = &mut self.flows[index];
@@ -87,6 +89,7 @@ impl Coalescer {
         bytes.extend_from_slice(&[0; HEADER_LEN]);
         bytes.extend_from_slice(&frame[..segment.payload + segment.len]);
         self.flows.push(Flow {
+            mark,
             segment,
             size: segment.len,
             next: sequence(frame, segment).wrapping_add(length(segment.len)),
@@ -97,16 +100,16 @@ impl Coalescer {
     }
 
     /// Gives on all that was collected; call it when nothing more is waiting to be taken in.
-    pub fn flush(&mut self, emit: &mut impl FnMut(&[u8])) {
+    pub fn flush(&mut self, emit: &mut impl FnMut(u16, &[u8])) {
         while !self.flows.is_empty() {
             self.end(0, emit);
         }
     }
 
-    fn end(&mut self, index: usize, emit: &mut impl FnMut(&[u8])) {
+    fn end(&mut self, index: usize, emit: &mut impl FnMut(u16, &[u8])) {
         let mut flow = self.flows.remove(index);
         flow.finish();
-        emit(&flow.bytes);
+        emit(flow.mark, &flow.bytes);
         self.spare.push(flow.bytes);
     }
 

@@ -67,6 +67,8 @@ counters! {
     DropBounce = "drop_bounce",
     /// Dropped: its source belongs to a peer, or its destination is here.
     DropConflict = "drop_conflict",
+    /// Dropped: frames of the TAP device itself, which has no business here.
+    DropUntagged = "drop_untagged",
     /// Dropped: spanning tree stays on its host.
     DropStp = "drop_stp",
     /// Dropped: the bridge did not take it.

@@ -12,7 +12,7 @@ use std::{
 use quinn_udp::RecvMeta;
 
 use super::{
-    Event, Links, Shared,
+    Event, Links, Macs, Shared, Switching,
     counters::Counter,
     forwarding::Forwarding,
     link::Link,
@@ -21,7 +21,7 @@ use super::{
     udp::BATCH,
 };
 use crate::{
-    fastdp::PeerName,
+    fastdp::{PeerName, ShortId},
     gso::{Offload, coalesce::Coalescer, split::Split},
     packet::ethernet::{Frame, Mac},
     sleeve::{
@@ -57,22 +57,23 @@ struct Inbox {
     shared: Arc<Shared>,
 }
 
+/// Mark of frames whose origin has no short id: no short id is as large.
+const NO_ID: u16 = u16::MAX;
+
 impl Inbox {
-    fn push(&mut self, frame: &[u8]) {
-        self.coalescer
-            .push(frame, &mut |bytes| write(&self.queue, &self.shared, bytes));
+    fn push(&mut self, origin: Option<ShortId>, frame: &[u8]) {
+        let mark = origin.map_or(NO_ID, u16::from);
+        self.coalescer.push(mark, frame, &mut |mark, bytes| {
+            let origin = ShortId::try_from(mark).ok();
+            self.shared.deliver(&self.queue, origin, bytes);
+        });
     }
 
     fn flush(&mut self) {
-        self.coalescer
-            .flush(&mut |bytes| write(&self.queue, &self.shared, bytes));
-    }
-}
-
-fn write(queue: &Queue, shared: &Shared, bytes: &[u8]) {
-    if let Err(error) = queue.write(bytes) {
-        tracing::trace!(%error, "the TAP device refuses a frame");
-        shared.count(Counter::DropBridge);
+        self.coalescer.flush(&mut |mark, bytes| {
+            let origin = ShortId::try_from(mark).ok();
+            self.shared.deliver(&self.queue, origin, bytes);
+        });
     }
 }
 
@@ -86,7 +87,7 @@ struct Batch {
 impl Thread {
     pub(super) fn new(shared: Arc<Shared>, stream: Stream, queue: Queue, stop: UnixStream) -> Self {
         Self {
-            outbox: Outbox::new(Arc::clone(&shared)),
+            outbox: Outbox::new(Arc::clone(&shared), queue.clone()),
             inbox: Inbox {
                 coalescer: Coalescer::new(),
                 queue,
@@ -204,9 +205,13 @@ impl Thread {
         if record.destination != us {
             return self.relay(batch, link, record, &split);
         }
-        self.learn(batch.now, frame.source(), record.origin);
-        self.spread(batch, link, record, frame.destination(), &split);
-        self.inbox.push(record.frame);
+        if let Switching::Plane(macs) = &self.shared.switch {
+            let macs = Arc::clone(macs);
+            self.learn(&*macs, batch.now, frame.source(), record.origin);
+            self.spread(&*macs, batch, link, record, frame.destination(), &split);
+        }
+        let origin = forwarding.ids.get(&record.origin).copied();
+        self.inbox.push(origin, record.frame);
         self.shared.count(Counter::Delivered);
     }
 
@@ -251,6 +256,7 @@ impl Thread {
     /// Passes a frame on along the tree of its origin, unless we know that it is for us alone.
     fn spread(
         &mut self,
+        macs: &dyn Macs,
         batch: &Batch,
         link: &Link,
         record: Record<'_>,
@@ -258,7 +264,7 @@ impl Thread {
         split: &Split<'_>,
     ) {
         let tree = batch.forwarding.tree(record.origin);
-        if tree.is_empty() || !to.is_group() && self.shared.macs.owner(to) == Some(Owner::Local) {
+        if tree.is_empty() || !to.is_group() && macs.owner(to) == Some(Owner::Local) {
             return;
         }
         for hop in tree.iter().filter(|hop| hop.peer != link.remote) {
@@ -276,7 +282,7 @@ impl Thread {
     }
 
     /// Tells the table who is behind an address: at once if that is news, else now and then.
-    fn learn(&mut self, now: Instant, source: Mac, origin: PeerName) {
+    fn learn(&mut self, macs: &dyn Macs, now: Instant, source: Mac, origin: PeerName) {
         if source.is_group() {
             return;
         }
@@ -290,6 +296,6 @@ impl Thread {
             self.learned.clear();
         }
         self.learned.insert(source, (origin, now));
-        self.shared.macs.learn_remote(source, origin);
+        macs.learn_remote(source, origin);
     }
 }

@@ -3,7 +3,7 @@
 //! The invariant: a frame is handled by one snapshot from beginning to end, so that it never sees
 //! half of a change.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::collections::HashMap;
 
 use crate::fastdp::{PeerName, ShortId};
 
@@ -13,14 +13,8 @@ use crate::fastdp::{PeerName, ShortId};
 pub enum Carrier {
     /// By the sleeve link with this id.
     Sleeve(u64),
-    /// By the tunnel between these underlay addresses. A frame that arrived by sleeve goes on as a
-    /// VXLAN packet that user space builds.
-    Fastdp {
-        /// Address of the neighbour.
-        remote: Ipv4Addr,
-        /// Ours.
-        local: Ipv4Addr,
-    },
+    /// By the tunnel: the kernel programs know the way.
+    Fastdp,
 }
 
 /// A neighbour on the way of a frame.

@@ -3,16 +3,16 @@
 use std::{io, os::unix::net::UnixStream, sync::Arc};
 
 use super::{
-    Shared,
+    Shared, Switching,
     counters::Counter,
-    forwarding::{Forwarding, Hop},
+    forwarding::{Carrier, Forwarding, Hop},
     outbox::{Outbox, Parcel},
     outlet::{self, Outlet},
     sys,
 };
 use crate::{
-    fastdp::PeerName,
-    gso::{HEADER_LEN, Offload, split::Split},
+    fastdp::{PeerName, ShortId},
+    gso::{Offload, split::Split},
     packet::ethernet::{Frame, Mac},
     switch::Owner,
     tap::{MAX_READ, Queue},
@@ -33,7 +33,7 @@ pub(super) struct Thread {
 impl Thread {
     pub(super) fn new(shared: Arc<Shared>, queue: Queue, stop: UnixStream) -> Self {
         Self {
-            outbox: Outbox::new(Arc::clone(&shared)),
+            outbox: Outbox::new(Arc::clone(&shared), queue.clone()),
             shared,
             queue,
             stop,
@@ -81,8 +81,8 @@ impl Thread {
             } => (name(origin), Some(name(destination))),
             Outlet::Flood(origin) => (name(origin), None),
             Outlet::Undecided => match self.decide(frame) {
-                Some(Some(peer)) => (Some(us), Some(Some(peer))),
-                Some(None) => (Some(us), None),
+                Some(Decision::Peer(peer)) => (Some(us), Some(Some(peer))),
+                Some(Decision::Everyone) => (Some(us), None),
                 None => return,
             },
         };
@@ -98,9 +98,12 @@ impl Thread {
         }
     }
 
-    /// Learns and looks up, where no program of the kernel has. `None`: the frame is dropped;
-    /// `Some(None)`: it is for everyone.
-    fn decide(&self, frame: &[u8]) -> Option<Option<PeerName>> {
+    /// Learns and looks up, where no program of the kernel has. `None`: the frame is dropped.
+    fn decide(&self, frame: &[u8]) -> Option<Decision> {
+        let Switching::Plane(macs) = &self.shared.switch else {
+            self.shared.count(Counter::DropUntagged);
+            return None;
+        };
         let Ok(view) = Frame::new_checked(frame) else {
             self.shared.count(Counter::DropMalformed);
             return None;
@@ -110,7 +113,6 @@ impl Thread {
             None
         };
         let (source, destination) = (view.source(), view.destination());
-        let macs = &self.shared.macs;
         if source == Mac::ZERO && destination == Mac::ZERO {
             return drop(Counter::DropMalformed);
         }
@@ -122,8 +124,8 @@ impl Thread {
         }
         match macs.owner(destination) {
             Some(Owner::Local) => drop(Counter::DropConflict),
-            Some(Owner::Peer(peer)) => Some(Some(peer)),
-            None => Some(None),
+            Some(Owner::Peer(peer)) => Some(Decision::Peer(peer)),
+            None => Some(Decision::Everyone),
         }
     }
 
@@ -155,7 +157,8 @@ impl Thread {
         });
         let Some(answer) = answer else { return };
         if ours {
-            self.deliver(&answer);
+            let id = forwarding.ids.get(&destination).copied();
+            self.deliver(id, &answer);
         } else if let Some(hop) = forwarding.unicast.get(&origin) {
             self.answer(forwarding, *hop, destination, origin, &answer);
         }
@@ -194,7 +197,7 @@ impl Thread {
     ) {
         let links = self.shared.links();
         for hop in forwarding.tree(origin) {
-            if matches!(hop.carrier, super::Carrier::Fastdp { .. }) {
+            if hop.carrier == Carrier::Fastdp {
                 continue; // the kernel has sent this copy
             }
             let parcel = Parcel {
@@ -209,14 +212,18 @@ impl Thread {
         }
     }
 
-    fn deliver(&self, frame: &[u8]) {
+    /// Gives a frame that seems to come from the peer with the short id `origin` to the bridge.
+    fn deliver(&self, origin: Option<ShortId>, frame: &[u8]) {
         let mut bytes = Offload::NONE.emit(0).to_vec();
-        debug_assert_eq!(bytes.len(), HEADER_LEN);
         bytes.extend_from_slice(frame);
-        if self.queue.write(&bytes).is_err() {
-            self.shared.count(Counter::DropBridge);
-        }
+        self.shared.deliver(&self.queue, origin, &bytes);
     }
+}
+
+/// Where a frame of the bridge is to go.
+enum Decision {
+    Peer(PeerName),
+    Everyone,
 }
 
 /// An ARP packet in which the source of the frame states an address of its own to everyone.

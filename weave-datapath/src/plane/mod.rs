@@ -39,16 +39,14 @@ pub use self::{
     forwarding::{Carrier, Forwarding, Hop},
     link::{Link, LinkPath},
     macs::{Macs, SharedTable},
+    outlet::Inlet,
     udp::path_mtu,
 };
-use self::{
-    counters::Counters,
-    udp::{Tunnel, Udp},
-};
+use self::{counters::Counters, udp::Udp};
 use crate::{
-    fastdp::PeerName,
+    fastdp::{PeerName, ShortId},
     sleeve::{packet, seal::Stream, special::Special},
-    tap::Tap,
+    tap::{Queue, Tap},
 };
 
 /// Special frames that may wait for the control plane; further ones are dropped, as by the network.
@@ -63,10 +61,17 @@ pub struct Config {
     pub host: Ipv4Addr,
     /// UDP port of sleeve; the one of the mesh.
     pub port: u16,
-    /// UDP port of VXLAN.
-    pub tunnel_port: u16,
-    /// The table of hardware addresses.
-    pub macs: Arc<dyn Macs>,
+    /// Who switches frames.
+    pub switch: Switching,
+}
+
+/// Who decides where frames of the bridge go, and who learns from what arrives.
+#[derive(Clone)]
+pub enum Switching {
+    /// The kernel programs of the fast path: frames carry the tags of [`outlet`].
+    Kernel,
+    /// The plane itself, with this table; the TAP device is a port of the bridge.
+    Plane(Arc<dyn Macs>),
 }
 
 impl std::fmt::Debug for Config {
@@ -112,10 +117,9 @@ struct Shared {
     us: PeerName,
     forwarding: RwLock<Arc<Forwarding>>,
     links: RwLock<Arc<Links>>,
-    macs: Arc<dyn Macs>,
+    switch: Switching,
     whole: Udp,
     fragmented: Udp,
-    tunnel: Tunnel,
     counters: Counters,
     events: mpsc::Sender<Event>,
 }
@@ -138,6 +142,24 @@ impl Shared {
 
     fn count(&self, counter: Counter) {
         self.counters.count(counter);
+    }
+
+    /// Gives a frame behind its offload header to the bridge, as one of the peer `origin`.
+    fn deliver(&self, queue: &Queue, origin: Option<ShortId>, bytes: &[u8]) {
+        let written = match &self.switch {
+            Switching::Plane(_) => queue.write(bytes),
+            Switching::Kernel => {
+                let tagged = origin.and_then(|id| outlet::put(Inlet::Deliver(id), bytes));
+                let Some((head, rest)) = tagged else {
+                    return self.count(Counter::DropUnknownPeer);
+                };
+                queue.write_parts(head.as_bytes(), rest)
+            }
+        };
+        if let Err(error) = written {
+            tracing::trace!(%error, "the TAP device refuses a frame");
+            self.count(Counter::DropBridge);
+        }
     }
 
     fn report(&self, event: Event) {
@@ -176,10 +198,9 @@ impl Plane {
             us: config.us,
             forwarding: RwLock::default(),
             links: RwLock::default(),
-            macs: config.macs,
+            switch: config.switch,
             whole: Udp::bind(address, Stream::Whole)?,
             fragmented: Udp::bind(address, Stream::Fragmented)?,
-            tunnel: Tunnel::open(config.tunnel_port)?,
             counters: Counters::default(),
             events,
         });

@@ -7,12 +7,13 @@ use super::{
     counters::Counter,
     forwarding::{Carrier, Forwarding, Hop},
     link::Link,
+    outlet::{self, Inlet},
     pack::{Envelope, Packer, Run},
     udp::SendError,
 };
 use crate::{
-    fastdp::{PeerName, Vni},
-    gso::split::Split,
+    fastdp::PeerName,
+    gso::{Offload, split::Split},
     sleeve::{
         fragment::fragment,
         icmp,
@@ -20,6 +21,7 @@ use crate::{
         seal::Stream,
         stream::{Choice, choose},
     },
+    tap::Queue,
 };
 
 /// A frame on its way, cut if need be.
@@ -43,6 +45,7 @@ pub(super) struct Outbox {
     packers: HashMap<(u64, Stream), Entry>,
     used: Vec<(u64, Stream)>,
     scratch: Vec<u8>,
+    queue: Queue,
 }
 
 struct Entry {
@@ -51,9 +54,10 @@ struct Entry {
 }
 
 impl Outbox {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, queue: Queue) -> Self {
         Self {
             shared,
+            queue,
             packers: HashMap::new(),
             used: Vec::new(),
             scratch: Vec::new(),
@@ -73,30 +77,33 @@ impl Outbox {
                 Some(link) => return self.send_by_link(link, parcel),
                 None => self.shared.count(Counter::DropNoRoute),
             },
-            Carrier::Fastdp { remote, .. } => {
-                let ids = (
-                    forwarding.ids.get(&parcel.origin),
-                    forwarding.ids.get(&parcel.destination),
-                );
-                let (Some(origin), Some(destination)) = ids else {
-                    self.shared.count(Counter::DropUnknownPeer);
-                    return None;
-                };
-                let vni = Vni {
-                    origin: *origin,
-                    destination: *destination,
-                };
-                for index in 0..parcel.split.count() {
-                    self.scratch.clear();
-                    self.scratch.extend_from_slice(&vni.header());
-                    parcel.split.write(index, &mut self.scratch);
-                    if let Err(error) = self.shared.tunnel.send(remote, &self.scratch) {
-                        note(&self.shared, None, &error);
-                    }
-                }
-            }
+            Carrier::Fastdp => self.send_by_tunnel(forwarding, parcel),
         }
         None
+    }
+
+    /// Gives a parcel to the kernel, which reaches its destination by the tunnel.
+    fn send_by_tunnel(&mut self, forwarding: &Forwarding, parcel: Parcel<'_>) {
+        let id = |peer| forwarding.ids.get(&peer).copied();
+        let (Some(origin), Some(destination)) = (id(parcel.origin), id(parcel.destination)) else {
+            return self.shared.count(Counter::DropUnknownPeer);
+        };
+        let inlet = Inlet::Relay {
+            origin,
+            destination,
+        };
+        for index in 0..parcel.split.count() {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&Offload::NONE.emit(0));
+            parcel.split.write(index, &mut self.scratch);
+            let written = match outlet::put(inlet, &self.scratch) {
+                Some((head, rest)) => self.queue.write_parts(head.as_bytes(), rest),
+                None => return self.shared.count(Counter::DropMalformed),
+            };
+            if written.is_err() {
+                self.shared.count(Counter::DropBridge);
+            }
+        }
     }
 
     fn send_by_link(&mut self, link: &Arc<Link>, parcel: Parcel<'_>) -> Option<Vec<u8>> {

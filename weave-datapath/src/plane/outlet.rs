@@ -9,7 +9,9 @@
 //!                    2  from the peer with this id; a second tag of kind 0 says to whom
 //! ```
 //!
-//! A frame without tag comes from a bridge that no program serves.
+//! A frame without tag comes from a bridge that no program serves. Frames for the kernel programs
+//! carry tags of the same form: kind 0 names the origin of a frame for us, kind 2 that of one for
+//! the peer in the second tag.
 
 use crate::{
     fastdp::ShortId,
@@ -81,6 +83,77 @@ pub fn take(buffer: &mut [u8]) -> Result<(Outlet, Offload, usize), Malformed> {
     Ok((outlet, offload, HEADER_LEN + shift))
 }
 
+/// Who a frame for the kernel is from, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inlet {
+    /// From a peer, for us: into the bridge and along the peer's tree.
+    Deliver(ShortId),
+    /// From one peer to another that the tunnel reaches.
+    Relay {
+        /// Who took it off its bridge.
+        origin: ShortId,
+        /// Whom it is for.
+        destination: ShortId,
+    },
+}
+
+/// Bytes of offload header, addresses and tags.
+const HEAD: usize = HEADER_LEN + ADDRESSES + 8;
+
+/// What goes in front of a frame that user space gives to the kernel programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    bytes: [u8; HEAD],
+    len: usize,
+}
+
+impl Head {
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Tags a frame. `bytes` is an offload header and a frame; the kernel gets the head and then the
+/// second part of what is returned. `None`: the frame has no addresses.
+#[must_use]
+pub fn put(inlet: Inlet, bytes: &[u8]) -> Option<(Head, &[u8])> {
+    let (front, rest) = bytes.split_at_checked(HEADER_LEN + ADDRESSES)?;
+    let id = u16::from;
+    let words = match inlet {
+        Inlet::Deliver(origin) => [Some(id(origin)), None],
+        Inlet::Relay {
+            origin,
+            destination,
+        } => [Some(2 << KIND_SHIFT | id(origin)), Some(id(destination))],
+    };
+    let mut head = Head {
+        bytes: [0; HEAD],
+        len: front.len(),
+    };
+    head.bytes[..front.len()].copy_from_slice(front);
+    for word in words.into_iter().flatten() {
+        head.bytes[head.len..head.len + 2].copy_from_slice(&TAG);
+        head.bytes[head.len + 2..head.len + 4].copy_from_slice(&word.to_be_bytes());
+        head.len += usize::from(TAG_LEN);
+    }
+    let shift = u16::try_from(head.len - front.len()).ok()?;
+    for at in [field::HEADERS, field::CHECKSUM_START] {
+        let value = u16::from_ne_bytes([head.bytes[at], head.bytes[at + 1]]);
+        if value != 0 {
+            head.bytes[at..at + 2].copy_from_slice(&(value + shift).to_ne_bytes());
+        }
+    }
+    Some((head, rest))
+}
+
+/// Offsets in the offload header of what counts from the beginning of the frame.
+mod field {
+    pub(super) const HEADERS: usize = 2;
+    pub(super) const CHECKSUM_START: usize = 6;
+}
+
 /// The control word of tag `index`; `None` if something else is there.
 fn word(frame: &[u8], index: usize) -> Result<Option<u16>, Malformed> {
     let at = ADDRESSES + index * usize::from(TAG_LEN);
@@ -149,6 +222,41 @@ mod tests {
             assert!(take(&mut buffer(&tags, None)).is_err());
         }
         assert!(take(&mut buffer(&[1], Some((2, 0)))).is_err());
+    }
+
+    #[test]
+    fn what_is_put_on_is_what_the_programs_take_off() {
+        let offload = Offload {
+            kind: crate::gso::Kind::Tcp4,
+            size: 1336,
+            checksum: Some((34, 16)),
+        };
+        let mut bytes = offload.emit(54).to_vec();
+        bytes.extend(1..=60);
+        let (origin, destination) = (short(7), short(9));
+        let deliver = put(Inlet::Deliver(origin), &bytes).unwrap();
+        let relay = put(
+            Inlet::Relay {
+                origin,
+                destination,
+            },
+            &bytes,
+        )
+        .unwrap();
+        for ((head, rest), shift) in [(deliver, 4_u16), (relay, 8)] {
+            let mut tagged = head.as_bytes().to_vec();
+            tagged.extend_from_slice(rest);
+            let (header, frame) = tagged.split_first_chunk::<HEADER_LEN>().unwrap();
+            let read = Offload::parse(*header).unwrap();
+            assert_eq!(read.checksum, Some((34 + shift, 16)));
+            assert_eq!(header[2..4], (54 + shift).to_ne_bytes());
+            assert_eq!(frame.len(), 60 + usize::from(shift));
+            assert_eq!(frame[12 + usize::from(shift)..], bytes[HEADER_LEN + 12..]);
+            assert_eq!(frame[12..14], TAG);
+        }
+        assert_eq!(relay.0.as_bytes()[24..26], [0x40, 7]);
+        assert_eq!(relay.0.as_bytes()[28..30], [0x00, 9]);
+        assert_eq!(put(Inlet::Deliver(origin), &bytes[..21]), None);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Waiting, and two socket options that no wrapper knows (`ip(7)`, `socket(7)`).
+//! Waiting, and a socket option that no wrapper knows (`ip(7)`).
 
 #![expect(unsafe_code, reason = "setsockopt has no safe wrapper for these")]
 
@@ -44,24 +44,15 @@ pub(super) fn set_dont_fragment(socket: BorrowedFd<'_>, whole: bool) -> io::Resu
     } else {
         libc::IP_PMTUDISC_DONT
     };
-    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
-}
-
-/// UDP checksums are left zero.
-pub(super) fn set_no_checksum(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
-}
-
-fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     let len = socklen_t::try_from(size_of::<c_int>()).expect("an int has four bytes");
     // SAFETY: the descriptor is open as long as it is borrowed, and the kernel reads `len` bytes of
-    // `value`, which is that long.
+    // `mode`, which is that long.
     let outcome = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            (&raw const mode).cast(),
             len,
         )
     };

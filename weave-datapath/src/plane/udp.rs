@@ -1,12 +1,11 @@
 //! The UDP sockets of sleeve.
 //!
 //! Two sockets share the port of the mesh: one sends with "don't fragment", one without; both
-//! receive, and the kernel spreads peers over them. A third sends VXLAN packets for frames that
-//! arrive by sleeve and go on by the tunnel.
+//! receive, and the kernel spreads peers over them.
 
 use std::{
     io::{self, IoSliceMut},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{SocketAddr, SocketAddrV4},
     os::fd::{AsFd, BorrowedFd},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -130,30 +129,6 @@ fn refused(error: io::Error) -> SendError {
         SendError::Full
     } else {
         SendError::Refused(error)
-    }
-}
-
-/// The socket that sends VXLAN packets: "don't fragment", no checksum, as the kernel's own.
-#[derive(Debug)]
-pub(super) struct Tunnel {
-    socket: Socket,
-    port: u16,
-}
-
-impl Tunnel {
-    pub(super) fn open(port: u16) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_ttl_v4(64)?;
-        sys::set_dont_fragment(socket.as_fd(), true)?;
-        sys::set_no_checksum(socket.as_fd())?;
-        Ok(Self { socket, port })
-    }
-
-    pub(super) fn send(&self, to: Ipv4Addr, packet: &[u8]) -> Result<(), SendError> {
-        let to = SocketAddr::V4(SocketAddrV4::new(to, self.port));
-        let sent = self.socket.send_to(packet, &to.into());
-        sent.map(drop).map_err(refused)
     }
 }
 

@@ -64,6 +64,22 @@ impl Tap {
         })
     }
 
+    /// Makes the device outlast its queues, or not any more: with it the place that it has in the
+    /// kernel's tables. Frames sent to it while no queue is open are dropped.
+    ///
+    /// # Errors
+    /// [`Error`] if the kernel refuses.
+    pub fn set_persistent(&self, on: bool) -> Result<(), Error> {
+        for queue in &self.queues {
+            sys::set_persistent(&queue.fd, on).map_err(|source| Error {
+                name: self.name.clone(),
+                what: "make it stay",
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Name of the device.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -104,6 +120,16 @@ impl Queue {
     /// `InvalidInput` if the kernel finds the frame malformed, others if the device is gone or down.
     pub fn write(&self, frame: &[u8]) -> io::Result<()> {
         nix::unistd::write(self.fd.as_fd(), frame)?;
+        Ok(())
+    }
+
+    /// As [`write`](Self::write), for a frame in two parts.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_parts(&self, head: &[u8], rest: &[u8]) -> io::Result<()> {
+        let parts = [io::IoSlice::new(head), io::IoSlice::new(rest)];
+        nix::sys::uio::writev(self.fd.as_fd(), &parts)?;
         Ok(())
     }
 }

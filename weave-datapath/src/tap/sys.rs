@@ -1,4 +1,4 @@
-//! The three `ioctl`s of a TAP device (`linux/if_tun.h`).
+//! The four `ioctl`s of a TAP device (`linux/if_tun.h`).
 
 #![expect(unsafe_code, reason = "ioctls have no safe wrapper")]
 
@@ -18,6 +18,7 @@ use nix::{
 
 use crate::gso::HEADER_LEN;
 
+nix::ioctl_write_int!(set_persist, b'T', 203);
 nix::ioctl_write_int!(set_offload, b'T', 208);
 nix::ioctl_write_ptr!(set_header_len, b'T', 216, c_int);
 nix::ioctl_write_ptr!(set_interface, b'T', 202, c_int);
@@ -45,6 +46,13 @@ pub(super) fn open(name: &str) -> io::Result<OwnedFd> {
         set_header_len(fd.as_raw_fd(), &raw const header)?;
     }
     Ok(fd)
+}
+
+/// Whether the device stays when its queues are closed.
+pub(super) fn set_persistent(fd: &OwnedFd, on: bool) -> io::Result<()> {
+    // SAFETY: this `ioctl` takes its flag by value.
+    unsafe { set_persist(fd.as_raw_fd(), on.into())? };
+    Ok(())
 }
 
 /// Asks for uncut TCP, and UDP where the kernel can. Whether it can is the answer.

@@ -127,17 +127,9 @@ impl Lab {
         hook: Hook,
     ) -> Self {
         let mut lab = Self {
-            hosts: (0..hosts).map(|host| new_host(host, pods)).collect(),
-            graph: graph.iter().copied().collect(),
             hook,
-            outputs: mpsc::channel(),
-            established: BTreeSet::new(),
-            next_uid: 0x0123_4567_89ab_cd00,
-            ids: BTreeMap::new(),
+            ..Self::prepared(hosts, graph, pods)
         };
-        for (number, link) in lab.graph.iter().enumerate() {
-            lab.wire(number, *link);
-        }
         for host in 0..hosts {
             lab.start(host);
         }
@@ -146,6 +138,23 @@ impl Lab {
             lab.connect(link);
         }
         lab.settle();
+        lab
+    }
+
+    /// Hosts, links and pods; no daemon runs and nothing is connected.
+    pub(crate) fn prepared(hosts: usize, graph: &[(usize, usize)], pods: usize) -> Self {
+        let lab = Self {
+            hosts: (0..hosts).map(|host| new_host(host, pods)).collect(),
+            graph: graph.iter().copied().collect(),
+            hook: Hook::Tcx,
+            outputs: mpsc::channel(),
+            established: BTreeSet::new(),
+            next_uid: 0x0123_4567_89ab_cd00,
+            ids: BTreeMap::new(),
+        };
+        for (number, link) in lab.graph.iter().enumerate() {
+            lab.wire(number, *link);
+        }
         lab
     }
 
@@ -229,6 +238,22 @@ impl Lab {
                 encrypted: false,
             });
         }
+    }
+
+    /// A link that other means than heartbeats of the tunnel keep up; its id.
+    #[cfg(feature = "sleeve")]
+    pub(crate) fn establish(&mut self, (a, b): (usize, usize)) -> u64 {
+        self.next_uid += 1;
+        let id = self.next_uid;
+        self.ids.insert((a, b), id);
+        self.established.extend([(a, id), (b, id)]);
+        id
+    }
+
+    /// The id of a link.
+    #[cfg(feature = "sleeve")]
+    pub(crate) fn id_of(&self, link: (usize, usize)) -> u64 {
+        self.ids[&link]
     }
 
     /// Carries control messages until every connection is established, then announces the routes.

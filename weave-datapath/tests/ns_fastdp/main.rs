@@ -7,6 +7,8 @@ mod daemon;
 mod lab;
 mod learning;
 mod mesh;
+#[cfg(feature = "sleeve")]
+mod mixed;
 mod restart;
 mod traffic;
 mod wire;

@@ -19,7 +19,7 @@ use crate::{
     traffic::{Pings, round_trip},
 };
 
-type RawConfig = Array<MapData, [u8; 40]>;
+type RawConfig = Array<MapData, [u8; 48]>;
 
 /// Overwrites bytes of the pinned configuration.
 fn patch(dir: &Path, at: usize, bytes: &[u8]) {
@@ -31,7 +31,7 @@ fn patch(dir: &Path, at: usize, bytes: &[u8]) {
 }
 
 const LAYOUT: usize = 0;
-const OBJECT: usize = 16;
+const OBJECT: usize = 24;
 
 #[test]
 fn programs_of_another_version_are_replaced_under_traffic() {
