@@ -20,7 +20,7 @@ fn name(number: usize) -> PeerName {
 fn records() -> Vec<PeerRecord> {
     let link = |other: usize| Link {
         address: format!("10.0.{}.{}:6783", other / 250, other % 250),
-        outbound: other % 2 == 0,
+        outbound: other.is_multiple_of(2),
         established: true,
     };
     let record = |peer: usize| PeerRecord {
@@ -46,7 +46,7 @@ fn topology(records: &[PeerRecord]) -> Topology {
 
 /// The complete state, every record encoded anew.
 #[divan::bench]
-fn encode_all(bencher: Bencher) {
+fn encode_all(bencher: Bencher<'_, '_>) {
     let records = records();
     let bytes = update::encode(&records).len();
     bencher
@@ -56,7 +56,7 @@ fn encode_all(bencher: Bencher) {
 
 /// The complete state from encodings that are kept, after one record changed.
 #[divan::bench]
-fn encode_kept(bencher: Bencher) {
+fn encode_kept(bencher: Bencher<'_, '_>) {
     let records = records();
     let mut topology = topology(&records);
     let bytes = update::encode(&records).len();
@@ -74,7 +74,7 @@ fn encode_kept(bencher: Bencher) {
 }
 
 #[divan::bench]
-fn decode_all(bencher: Bencher) {
+fn decode_all(bencher: Bencher<'_, '_>) {
     let bytes = update::encode(&records());
     bencher
         .counter(BytesCount::new(bytes.len()))
@@ -82,7 +82,7 @@ fn decode_all(bencher: Bencher) {
 }
 
 #[divan::bench]
-fn merge_into_nothing(bencher: Bencher) {
+fn merge_into_nothing(bencher: Bencher<'_, '_>) {
     let records = records();
     let bytes = update::encode(&records);
     bencher
@@ -96,7 +96,7 @@ fn merge_into_nothing(bencher: Bencher) {
 
 /// The periodic gossip of an old neighbour when nothing has changed.
 #[divan::bench]
-fn merge_without_news(bencher: Bencher) {
+fn merge_without_news(bencher: Bencher<'_, '_>) {
     let records = records();
     let bytes = update::encode(&records);
     let mut topology = topology(&records);
@@ -107,7 +107,7 @@ fn merge_without_news(bencher: Bencher) {
 
 /// The same with one record changed.
 #[divan::bench]
-fn merge_one_change(bencher: Bencher) {
+fn merge_one_change(bencher: Bencher<'_, '_>) {
     let records = records();
     let topology = topology(&records);
     let mut changed = records.clone();
@@ -125,7 +125,7 @@ fn merge_one_change(bencher: Bencher) {
 
 /// One connection of one record, as a delta: made, written, read, applied.
 #[divan::bench]
-fn one_change_as_delta(bencher: Bencher) {
+fn one_change_as_delta(bencher: Bencher<'_, '_>) {
     let records = records();
     let (mut owner, mut follower) = (topology(&records), topology(&records));
     bencher.bench_local(|| {
@@ -148,7 +148,7 @@ fn one_change_as_delta(bencher: Bencher) {
 
 /// The complete state in the compact form, whole records.
 #[divan::bench]
-fn encode_all_compact(bencher: Bencher) {
+fn encode_all_compact(bencher: Bencher<'_, '_>) {
     let topology = topology(&records());
     let whole = |topology: &Topology| -> Vec<RecordUpdate> {
         let names = topology.records().map(|record| record.name);

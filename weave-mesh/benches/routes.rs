@@ -80,7 +80,7 @@ fn change(topology: &mut Topology, other: PeerName) {
 
 /// One record changes, its graph too: everything a peer hands out, from the change to the tables.
 #[divan::bench(args = SIZES)]
-fn one_change_to_all_tables(bencher: Bencher, size: (usize, usize)) {
+fn one_change_to_all_tables(bencher: Bencher<'_, '_>, size: (usize, usize)) {
     let mut topology = topology(size);
     let mut router = Router::new(&topology);
     let mut old = RouteTable::of(&topology);
@@ -100,7 +100,7 @@ fn one_change_to_all_tables(bencher: Bencher, size: (usize, usize)) {
 
 /// One record has another version and the same connections.
 #[divan::bench(args = SIZES)]
-fn one_change_that_routes_do_not_see(bencher: Bencher, size: (usize, usize)) {
+fn one_change_that_routes_do_not_see(bencher: Bencher<'_, '_>, size: (usize, usize)) {
     let mut topology = topology(size);
     let mut router = Router::new(&topology);
     bencher.bench_local(|| {
@@ -116,13 +116,13 @@ fn one_change_that_routes_do_not_see(bencher: Bencher, size: (usize, usize)) {
 }
 
 #[divan::bench(args = SIZES)]
-fn graph_from_scratch(bencher: Bencher, size: (usize, usize)) {
+fn graph_from_scratch(bencher: Bencher<'_, '_>, size: (usize, usize)) {
     let topology = topology(size);
     bencher.bench_local(|| Graph::new(&topology, Relation::Established));
 }
 
 #[divan::bench(args = SIZES)]
-fn next_hops(bencher: Bencher, size: (usize, usize)) {
+fn next_hops(bencher: Bencher<'_, '_>, size: (usize, usize)) {
     let topology = topology(size);
     let graph = Graph::new(&topology, Relation::Established);
     bencher.bench_local(|| graph.unicast(name(0)));
@@ -130,7 +130,7 @@ fn next_hops(bencher: Bencher, size: (usize, usize)) {
 
 /// The broadcast trees of all sources, as the data plane needs them.
 #[divan::bench(args = SIZES)]
-fn broadcasts_of_all_sources(bencher: Bencher, size: (usize, usize)) {
+fn broadcasts_of_all_sources(bencher: Bencher<'_, '_>, size: (usize, usize)) {
     let topology = topology(size);
     let graph = Graph::new(&topology, Relation::Established);
     bencher.bench_local(|| graph.broadcast_table(name(0)));
@@ -138,7 +138,7 @@ fn broadcasts_of_all_sources(bencher: Bencher, size: (usize, usize)) {
 
 /// The same by one search for each source.
 #[divan::bench(args = SIZES, sample_count = 5)]
-fn broadcasts_source_by_source(bencher: Bencher, size: (usize, usize)) {
+fn broadcasts_source_by_source(bencher: Bencher<'_, '_>, size: (usize, usize)) {
     let topology = topology(size);
     let graph = Graph::new(&topology, Relation::Established);
     let names: Vec<_> = topology.records().map(|record| record.name).collect();

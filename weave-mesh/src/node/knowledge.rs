@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn seats_are_distinct_whatever_comes_and_goes() {
         let mut knowledge = Knowledge::default();
-        let mut live = std::collections::BTreeSet::new();
+        let mut live = BTreeSet::new();
         for n in 0..200_u64 {
             knowledge.of(ConnectionId::from(n));
             live.insert(n);
@@ -200,8 +200,7 @@ mod tests {
             }
         }
 
-        let seats: std::collections::BTreeSet<_> =
-            knowledge.neighbours.values().map(|n| n.seat).collect();
+        let seats: BTreeSet<_> = knowledge.neighbours.values().map(|n| n.seat).collect();
         assert_eq!(seats.len(), live.len());
     }
 }
