@@ -4,7 +4,7 @@
 //! left out and reported, the rest is merged. A range is given up only if none of its addresses is
 //! in use, whatever the order of entries (so what is lost is always idle). Between two owners of
 //! one version there is a total order: more free addresses, then the lower name; but a tie never
-//! gives a range to ourselves. Hints are clipped, for every owner.
+//! gives a range to ourselves, unless its owner by our ring says itself that it is ours. Hints are clipped, for every owner.
 //!
 //! Two rings that meet are equal or nearly so. Hence the walk collects what is to change instead of
 //! building a new list: a ring that brings no new token is merged in place, and one that brings
@@ -14,6 +14,7 @@ use std::cmp::Ordering;
 
 use super::merge::{Conflict, ConflictKind, MergeError};
 use super::{Entry, MAX_ENTRIES, Ring};
+use crate::peer::PeerId;
 use crate::span::{Span, coalesce};
 
 /// What a merge did.
@@ -87,7 +88,7 @@ impl Ring {
             match mine.get(i).map(|mine| mine.token.cmp(&new.token)) {
                 Some(Ordering::Less) => i += 1,
                 Some(Ordering::Equal) => {
-                    let entry = self.settle(i, new, in_use, merged);
+                    let entry = self.settle(i, new, theirs.peer, in_use, merged);
                     changes.extend(entry.map(|entry| Change::replace(i, entry)));
                     (i, j) = (i + 1, j + 1);
                 }
@@ -176,6 +177,7 @@ impl Ring {
         &self,
         index: usize,
         news: &Entry,
+        sender: PeerId,
         in_use: impl Fn(Span) -> bool,
         merged: &mut Merged,
     ) -> Option<Entry> {
@@ -200,7 +202,9 @@ impl Ring {
             merged.conflicts.push(conflict);
             return None;
         }
-        if is_tie && (mine.outranks(news) || news.peer == self.peer) {
+        // Each says that the other owns it: then the order decides, or it would be nobody's.
+        let is_declined = mine.peer == sender;
+        if is_tie && (mine.outranks(news) || news.peer == self.peer && !is_declined) {
             return None;
         }
         merged.updated = true;
@@ -272,5 +276,48 @@ impl Entry {
     /// The order between two owners of one version.
     fn outranks(&self, other: &Self) -> bool {
         (self.free, std::cmp::Reverse(self.peer)) > (other.free, std::cmp::Reverse(other.peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::span::{AddressRange, Family};
+
+    fn ring(holder: u64, owner: u64, free: u32) -> Ring {
+        let span = Span::between(0, 16);
+        let universe = AddressRange {
+            family: Family::V4,
+            span,
+        };
+        let entry = Entry {
+            token: 0,
+            peer: PeerId(owner),
+            version: 3,
+            free,
+        };
+        Ring::from_parts(universe, PeerId(holder), vec![entry], Vec::new())
+    }
+
+    #[test]
+    fn a_range_that_each_says_is_the_others_gets_one_owner() {
+        for (ours, theirs) in [(9, 9), (9, 4), (4, 9)] {
+            let (mut a, mut b) = (ring(1, 2, ours), ring(2, 1, theirs));
+            let (before_a, before_b) = (a.clone(), b.clone());
+
+            let _ = a.merge_confined(&before_b, |_| false).unwrap();
+            let _ = b.merge_confined(&before_a, |_| false).unwrap();
+
+            assert_eq!(a.owner(0), b.owner(0), "with {ours} and {theirs} free");
+        }
+    }
+
+    #[test]
+    fn a_third_party_gives_nobody_a_range_by_a_tie() {
+        let mut a = ring(1, 2, 4);
+
+        let _ = a.merge_confined(&ring(3, 1, 9), |_| false).unwrap();
+
+        assert_eq!(a.owner(0), Some(PeerId(2)));
     }
 }
