@@ -82,14 +82,23 @@ impl Model {
         }
     }
 
-    /// What is given away: the largest aligned block of free addresses, the highest of equal ones,
-    /// or its upper half if it is more than half of everything free.
+    /// What is given away: not only an edge, which no host can have.
     fn donation(&self) -> Option<Span> {
-        let free = (0..SIZE).filter(|address| self.is_free(*address)).count();
+        let hosts = span(1, SIZE - 1);
+        let is_usable = |block: &Span| block.intersection(hosts).is_some();
+        let block = self.block_in(0, SIZE).filter(is_usable);
+        block.or_else(|| self.block_in(1, SIZE - 1))
+    }
+
+    /// The largest aligned block of free addresses, the highest of equal ones, or its upper half if
+    /// it is more than half of everything free there.
+    fn block_in(&self, mut start: usize, last: usize) -> Option<Span> {
+        let free = (start..last)
+            .filter(|address| self.is_free(*address))
+            .count();
         let mut best: Option<Span> = None;
-        let mut start = 0;
-        while start < SIZE {
-            let end = (start..SIZE).find(|a| !self.is_free(*a)).unwrap_or(SIZE);
+        while start < last {
+            let end = (start..last).find(|a| !self.is_free(*a)).unwrap_or(last);
             let block = span(start, end).largest_block();
             if !block.is_empty() && best.is_none_or(|best| block.size() >= best.size()) {
                 best = Some(block);

@@ -1,6 +1,7 @@
 //! Thousands of simulated networks (`ALGORITHM.md`, section "simulation"). A seed that fails is
 //! printed; `cargo run --release --example ipam_sim -- --seed S` shows what happens in it.
 //! `WEAVE_IPAM_SEEDS=20` runs 20 times as many.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -222,7 +222,13 @@ impl World {
 
     fn leave(&mut self, host: usize) {
         let has_left = |host: &Host| host.process.as_ref().is_some_and(|p| p.has_left);
-        if !self.can_lose_host() || self.hosts.iter().any(has_left) || self.hosts[host].is_clone {
+        // Whoever leaves takes no requests any more, so what waits for a write is let through.
+        let is_busy = |host: &Host| host.process.as_ref().is_none_or(|p| p.is_busy);
+        if is_busy(&self.hosts[host])
+            || !self.can_lose_host()
+            || self.hosts.iter().any(has_left)
+            || self.hosts[host].is_clone
+        {
             return;
         }
         self.faults.count(Fault::Leave);

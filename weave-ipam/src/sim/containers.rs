@@ -10,10 +10,7 @@ impl World {
     pub(super) fn new_container(&mut self, host: usize, address: Option<ipnet::IpNet>) -> String {
         self.containers += 1;
         let ident = format!("c{}", self.containers);
-        let container = Container {
-            address,
-            slip: None,
-        };
+        let container = Container { address };
         self.hosts[host].containers.insert(ident.clone(), container);
         ident
     }
@@ -24,7 +21,7 @@ impl World {
                 self.laws.forget_holder(host, ident, address);
                 self.hosts[host].unclaimed.remove(&address);
             }
-            self.feed(host, Input::End(ident.to_owned(), container.slip));
+            self.feed(host, Input::End(ident.to_owned()));
         }
     }
 
@@ -63,7 +60,7 @@ impl World {
         let mut inputs = Vec::new();
         for (ident, _) in &recorded {
             if !containers.contains_key(ident) {
-                inputs.push(Input::End(ident.clone(), None));
+                inputs.push(Input::End(ident.clone()));
             }
         }
         for (ident, container) in containers {

@@ -227,6 +227,19 @@ impl World {
         self.update_links();
     }
 
+    /// A peer that doubts for the second time and more often does so for up to an hour.
+    fn wait_for_holds(&mut self) {
+        let end = self.now + DOUBT;
+        let is_held = |world: &Self| {
+            let hosts = 0..world.hosts.len();
+            let mut natives = hosts.filter_map(|host| world.allocator(host));
+            natives.any(|allocator| !allocator.status().holds.is_empty())
+        };
+        while self.is_clean() && self.now < end && is_held(self) {
+            self.run_for(BOUND);
+        }
+    }
+
     /// Who has what, for the text of a violation.
     fn describe_space(&self) -> String {
         let natives = (0..self.hosts.len()).filter_map(|host| Some((host, self.allocator(host)?)));
@@ -271,8 +284,8 @@ impl World {
         // Peers of the old kind that have quarrelled do not give any more.
         let has_quarrel = !self.laws.is_strong && self.faults.of(Fault::Legacy) > 0;
         let hosts = host_range(self.plan.universe).span.size();
-        // The last copy of a ring may be lost, and too few be left to vote.
-        let is_gone = !self.laws.is_strong && !self.hosts.iter().any(Host::has_ring);
+        // All who had a ring may be gone, and nobody, or too few, be left to vote.
+        let is_gone = !self.hosts.iter().any(Host::has_ring);
         if has_quarrel || is_gone || hosts > MAX_GIVEN {
             return;
         }
@@ -284,6 +297,7 @@ impl World {
         }
         self.update_links();
         self.run_for(self.plan.cool_down + BOUND / 2);
+        self.wait_for_holds();
         let takers = self.takers();
         let Some(taker) = self.dice.pick(&takers) else {
             return;
@@ -330,6 +344,9 @@ fn is_shown(status: &Status, at: u128) -> bool {
 
 /// Token, owner and version of an entry: what must be the same everywhere.
 type Version = (u128, PeerId, u32);
+
+/// How long the longest doubt lasts, and some more.
+const DOUBT: Duration = Duration::from_secs(75 * 60);
 
 /// Larger universes are not given out one by one.
 const MAX_GIVEN: u128 = 62;

@@ -66,7 +66,6 @@ pub(super) enum Moment {
 #[derive(Clone, Debug)]
 pub(super) struct Container {
     pub(super) address: Option<IpNet>,
-    pub(super) slip: Option<Slip>,
 }
 
 #[derive(Debug)]
@@ -112,7 +111,7 @@ pub(super) enum Input {
         is_found: bool,
     },
     /// The container has ended, or gives up waiting.
-    End(String, Option<Slip>),
+    End(String),
     Takeover(PeerId),
     Leave,
 }

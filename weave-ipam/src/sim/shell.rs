@@ -181,8 +181,10 @@ impl World {
                 }
                 self.note_reply(host, ident, reply);
             }
-            Input::End(ident, slip) => {
-                if let Some(slip) = slip {
+            Input::End(ident) => {
+                let mut waiting = process.waiting.iter();
+                let slip = waiting.find(|(_, other)| **other == ident);
+                if let Some(slip) = slip.map(|(slip, _)| *slip) {
                     process.waiting.remove(&slip);
                     process.engine.cancel(slip);
                 }
@@ -247,9 +249,6 @@ impl World {
         match reply {
             Reply::Met(address) => process.answers.push((ident, address)),
             Reply::Waits(slip) => {
-                if let Some(container) = it.containers.get_mut(&ident) {
-                    container.slip = Some(slip);
-                }
                 process.waiting.insert(slip, ident);
             }
             Reply::Failed => self.fail(host, &ident),
@@ -262,7 +261,6 @@ impl World {
         let Some(container) = it.containers.get_mut(ident) else {
             return;
         };
-        container.slip = None;
         if let Some(address) = container.address {
             it.unclaimed.insert(address);
             let again = Task::Reclaim(host, ident.to_owned());
@@ -463,10 +461,9 @@ impl World {
     fn answer(&mut self, host: usize, ident: &str, address: ipnet::IpNet) {
         let Some(container) = self.hosts[host].containers.get_mut(ident) else {
             // Nobody waits any more.
-            self.feed_later(host, Input::End(ident.to_owned(), None));
+            self.feed_later(host, Input::End(ident.to_owned()));
             return;
         };
-        container.slip = None;
         let is_found = container.address == Some(address);
         container.address = Some(address);
         self.note(format_args!("  host {host} {ident} has {address}"));

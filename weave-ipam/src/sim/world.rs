@@ -218,6 +218,7 @@ impl World {
             Task::Reclaim(host, ident) => self.reclaim(host, ident),
             Task::Recover(host) => self.hosts[host].is_slow = false,
             Task::RetireLeft(host) => {
+                self.lose_containers(host);
                 self.hosts[host].is_retired = true;
                 self.kill(host, None);
             }

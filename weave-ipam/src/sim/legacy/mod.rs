@@ -91,7 +91,7 @@ impl Legacy {
         let universe = AddressRange::of(setting.universe);
         let us = setting.peer;
         let (ring, ledger) = match saved {
-            Some(saved) => saved.restore(setting.universe, us)?,
+            Some(saved) => without_repetitions(saved).restore(setting.universe, us)?,
             None => (Ring::new(universe, us), Ledger::default()),
         };
         let mut space = Space::new(universe.family);
@@ -222,4 +222,18 @@ impl Legacy {
     fn hosts(&self) -> Span {
         host_range(self.network).span
     }
+}
+
+/// A file of Weave Net may name two holders of an address; it takes the first.
+fn without_repetitions(mut saved: Snapshot) -> Snapshot {
+    let mut seen = BTreeSet::new();
+    for holding in saved.owned.values_mut() {
+        holding
+            .addresses
+            .retain(|address| seen.insert(address.addr()));
+    }
+    saved
+        .owned
+        .retain(|_, holding| !holding.addresses.is_empty());
+    saved
 }
