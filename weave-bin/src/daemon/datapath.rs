@@ -8,14 +8,12 @@ use super::error::StartError;
 #[cfg(feature = "bpf")]
 use super::fast::Fast;
 use super::host::Host;
-#[cfg(feature = "bpf")]
-use crate::actor::overlay;
 use crate::actor::overlay::{Overlay, Surroundings};
 use crate::args::daemon::Settings;
 
 /// The data path, before the mesh runs.
 pub(super) enum Datapath {
-    /// Frames cross in kernel VXLAN.
+    /// Frames cross in kernel VXLAN, or by sleeve where that does not lead.
     #[cfg(feature = "bpf")]
     Fast(Box<Fast>),
     /// Frames stay on this host.
@@ -71,7 +69,7 @@ impl Datapath {
     pub(super) fn overlays(&self) -> Vec<String> {
         match self {
             #[cfg(feature = "bpf")]
-            Self::Fast(_) => vec![overlay::NAME.to_owned()],
+            Self::Fast(fast) => fast.overlays(),
             Self::None => Vec::new(),
         }
     }

@@ -21,6 +21,9 @@ pub enum StartError {
     /// The bridge cannot be made, or the range is in use.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The overlay in user space cannot be started.
+    #[error("sleeve: {0}")]
+    Sleeve(String),
     /// The fast data path cannot be set up.
     #[error("fast data path: {0}; start with --no-fastdp to run without it")]
     Datapath(String),

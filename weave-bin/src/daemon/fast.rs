@@ -1,16 +1,20 @@
 //! The fast data path: the kernel's side of it, opened or adopted.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use tracing::info;
 use weave_datapath::PeerName as DataName;
 use weave_datapath::bpf::{Config, Device, MAC_AGE};
-use weave_datapath::fastdp::{Engine, EngineConfig, Heartbeat, TableUpdate};
+use weave_datapath::fastdp::{Engine, EngineConfig, TableUpdate};
 use weave_datapath::netlink::Netlink;
 use weave_mesh::peer::{PeerName, ShortId};
 
 use super::error::StartError;
-use crate::actor::overlay::{self, Mac, Overlay, Port, Surroundings, View, Wire, WireError};
+use super::sleeve::Sleeve;
+use crate::actor::overlay::{
+    self, Arrival, Mac, Overlay, Port, SleeveWire, Surroundings, View, Wire, WireError,
+};
 use crate::args::daemon::Settings;
 
 /// Device and engine, ready to run.
@@ -30,9 +34,13 @@ impl Fast {
         let port = settings.listen.port().checked_add(1).ok_or_else(|| {
             failed(&"the tunnel's port is the mesh port plus one, so --port must be below 65535")
         })?;
-        let config = Config::new(&settings.bpf_dir, DATAPATH)
+        let mut config = Config::new(&settings.bpf_dir, DATAPATH)
             .port(port)
             .mtu(settings.mtu);
+        let sleeve = Sleeve::open(settings, netlink, name).await?;
+        if let Some(sleeve) = &sleeve {
+            config = config.tap(sleeve.device());
+        }
         let device = Device::open(&config, netlink)
             .await
             .map_err(|error| failed(&error))?;
@@ -63,9 +71,20 @@ impl Fast {
             });
         }
         Ok(Self {
-            kernel: Kernel { device, ports },
+            kernel: Kernel {
+                device,
+                ports,
+                sleeve,
+            },
             engine,
         })
+    }
+
+    /// What this host offers, the better one first.
+    pub(super) fn overlays(&self) -> Vec<String> {
+        let sleeve = self.kernel.sleeve.as_ref().map(|_| overlay::SLEEVE);
+        let names = std::iter::once(overlay::FASTDP).chain(sleeve);
+        names.map(str::to_owned).collect()
     }
 
     /// Our short id in the tables an earlier daemon left: frames under way carry it.
@@ -86,6 +105,7 @@ impl Fast {
 struct Kernel {
     device: Device,
     ports: Vec<Port>,
+    sleeve: Option<Sleeve>,
 }
 
 impl Wire for Kernel {
@@ -105,8 +125,23 @@ impl Wire for Kernel {
             .map_err(refused)
     }
 
-    async fn next_event(&mut self) -> Result<Heartbeat, WireError> {
-        self.device.next_event().await.map_err(refused)
+    fn sleeve(&mut self) -> Option<&mut dyn SleeveWire> {
+        self.sleeve
+            .as_mut()
+            .map(|sleeve| -> &mut dyn SleeveWire { sleeve })
+    }
+
+    async fn next_event(&mut self) -> Result<Arrival, WireError> {
+        let Some(sleeve) = &mut self.sleeve else {
+            let heartbeat = self.device.next_event().await;
+            return heartbeat.map(Arrival::Heartbeat).map_err(refused);
+        };
+        tokio::select! {
+            heartbeat = self.device.next_event() => {
+                heartbeat.map(Arrival::Heartbeat).map_err(refused)
+            }
+            event = sleeve.next_event() => event.map(Arrival::Sleeve),
+        }
     }
 
     fn sweep(&mut self) -> Result<(), WireError> {
@@ -115,10 +150,15 @@ impl Wire for Kernel {
 
     fn view(&self) -> View {
         let counters = self.device.counters().map(|counters| {
-            counters
+            let kernel = counters
                 .iter()
-                .map(|(counter, count)| (counter.name().to_owned(), count))
-                .collect()
+                .map(|(counter, count)| (counter.name(), count));
+            let mut all: BTreeMap<String, u64> = kernel
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect();
+            let sleeve = self.sleeve.iter().flat_map(Sleeve::counters);
+            all.extend(sleeve.map(|(name, count)| (format!("sleeve_{name}"), count)));
+            all
         });
         let macs = self.device.macs().unwrap_or_default();
         View {

@@ -189,6 +189,7 @@ impl Daemon {
         let around = overlay::Surroundings {
             mesh: self.mesh.clone(),
             events,
+            us: self.name,
             mtu,
             stop: self.stop.clone(),
         };
@@ -267,7 +268,7 @@ async fn start_mesh(
         .discovery(settings.discovery)
         .connection_limit(settings.connection_limit)
         .overlays(datapath.overlays())
-        .plain_overlays([overlay::NAME])
+        .plain_overlays([overlay::FASTDP])
         .keyring(keyring)
         .trusted_subnets(settings.trusted_subnets.iter().copied())
         .min_version(settings.min_version);

@@ -164,7 +164,7 @@ fn diagnostics(view: &View) -> BTreeMap<String, Value> {
         .map(|port| json!({ "ID": port.index, "Name": port.name, "TypeName": port.kind }))
         .collect();
     let fastdp = json!({ "Vports": ports, "Flows": null, "Counters": view.counters });
-    BTreeMap::from([(overlay::NAME.to_owned(), fastdp)])
+    BTreeMap::from([(overlay::FASTDP.to_owned(), fastdp)])
 }
 
 fn macs(view: &View, mesh: &weave_mesh::node::Report, now: Duration) -> Vec<Mac> {

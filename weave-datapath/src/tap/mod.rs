@@ -12,6 +12,11 @@ use std::{
     sync::Arc,
 };
 
+use crate::{
+    netlink::{self, Netlink},
+    sysctl,
+};
+
 /// Longest frame with its offload header, in bytes: 64 KiB of IP packet, Ethernet, two VLAN tags.
 pub const MAX_READ: usize = crate::gso::HEADER_LEN + 14 + 8 + 65_535;
 
@@ -84,6 +89,19 @@ impl Tap {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Brings the device up, without IPv6: the host itself has nothing to say there. `netlink` must
+    /// be of the namespace that the device is in.
+    ///
+    /// # Errors
+    /// As [`Netlink::require_link`] and [`Netlink::set_up`].
+    pub async fn bring_up(&self, netlink: &Netlink) -> Result<(), netlink::Error> {
+        if let Err(error) = sysctl::without_ipv6(&self.name).write() {
+            tracing::warn!(device = self.name, %error, "IPv6 stays on, its packets are dropped");
+        }
+        let link = netlink.require_link(&self.name).await?;
+        netlink.set_up(link.index).await
     }
 
     /// Whether the kernel hands over UDP flows uncut, too (Linux 6.2).

@@ -1,10 +1,12 @@
-//! The task that drives the fast data path: mesh on one side, kernel on the other.
+//! The task that drives the data path: mesh on one side, kernel and sleeve on the other.
 //!
 //! Confirmed connections, control messages, routes, heartbeats and time go into the engine; map
 //! updates, heartbeats, control messages and verdicts on connections come out. Maps are updated
 //! before anything is sent, since the answer to a heartbeat is let in by the new maps. Frames of
 //! pods never pass here.
 
+mod served;
+mod sleeve;
 mod task;
 mod view;
 mod wire;
@@ -13,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use task::{Surroundings, start};
 pub use view::{Mac, Port, View};
-pub use wire::{Wire, WireError};
+pub use wire::{Arrival, SleeveWire, Wire, WireError};
 
 /// A handle to the data path's task.
 #[derive(Debug, Clone)]
@@ -30,8 +32,10 @@ impl Overlay {
     }
 }
 
-/// Name of the overlay in the handshake.
-pub const NAME: &str = "fastdp";
+/// Name of the fast overlay in the handshake.
+pub const FASTDP: &str = "fastdp";
+/// Name of the overlay in user space.
+pub const SLEEVE: &str = "sleeve";
 
 #[cfg(test)]
 mod tests;

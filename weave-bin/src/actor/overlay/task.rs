@@ -1,7 +1,6 @@
-//! The loop around the engine.
+//! The loop around the engines.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use weave_datapath::fastdp::{Connection, Engine, Event, Heartbeat, Routes, TableUpdate, Transmit};
-use weave_datapath::{PeerName as DataName, ShortId as DataShortId};
+use weave_datapath::fastdp::{Connection, Engine, Event, Routes, TableUpdate, Transmit};
+use weave_datapath::overlay::{self, Input};
+use weave_datapath::{PeerName as DataName, ShortId as DataShortId, plane};
 use weave_mesh::node::{ConnectionId, OverlayConnection, OverlayEvent, RouteTable};
 use weave_mesh::peer::{PeerName, ShortId};
 use weave_mesh::tokio::{Mesh, OverlayEvents};
 
-use super::{NAME, Overlay, View, Wire, WireError};
+use super::served::Served;
+use super::{Arrival, FASTDP, Overlay, SLEEVE, View, Wire, WireError, sleeve};
 
 /// What the task works with.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Surroundings {
     pub mesh: Mesh,
     /// What the mesh says about connections.
     pub events: OverlayEvents,
+    /// Our name.
+    pub us: PeerName,
     /// MTU of the network, for the status pages.
     pub mtu: u16,
     /// Ends the task.
@@ -42,9 +45,11 @@ pub fn start<W: Wire>(
     let task = Task {
         engine,
         wire,
-        routes: around.mesh.routes(),
+        table: around.mesh.routes(),
         questions: inbox,
         connections: HashMap::new(),
+        routes: Routes::default(),
+        ways_changed: true,
         begun,
         sweep_at: begun + SWEEP,
         resync_at: None,
@@ -56,9 +61,12 @@ pub fn start<W: Wire>(
 struct Task<W> {
     engine: Engine,
     wire: W,
-    routes: watch::Receiver<Arc<RouteTable>>,
+    table: watch::Receiver<Arc<RouteTable>>,
     questions: mpsc::Receiver<oneshot::Sender<View>>,
     connections: HashMap<u64, Served>,
+    routes: Routes,
+    /// Routes or overlays have changed since sleeve was told.
+    ways_changed: bool,
     begun: Instant,
     sweep_at: Instant,
     /// When to write the tables again after a failed update.
@@ -66,17 +74,10 @@ struct Task<W> {
     around: Surroundings,
 }
 
-/// A connection the engine serves.
-struct Served {
-    remote: PeerName,
-    /// Index of our overlay in the common list; the first byte of control messages.
-    slot: u8,
-}
-
 enum Wake {
     Mesh(OverlayEvent),
     Routes,
-    Heartbeat(Result<Heartbeat, WireError>),
+    Arrival(Result<Arrival, WireError>),
     Question(oneshot::Sender<View>),
     Time,
     Stop,
@@ -84,7 +85,7 @@ enum Wake {
 
 impl<W: Wire> Task<W> {
     async fn run(mut self) {
-        self.routes.mark_changed();
+        self.table.mark_changed();
         loop {
             let wake = self.wait().await;
             let now = self.begun.elapsed();
@@ -92,13 +93,15 @@ impl<W: Wire> Task<W> {
                 Wake::Stop => return,
                 Wake::Mesh(event) => self.handle_mesh(now, event).await,
                 Wake::Routes => {
-                    let table = Arc::clone(&self.routes.borrow_and_update());
-                    self.engine.handle_routes(now, routes(&table));
+                    let table = Arc::clone(&self.table.borrow_and_update());
+                    self.routes = routes(&table);
+                    self.ways_changed = true;
+                    self.engine.handle_routes(now, self.routes.clone());
                 }
-                Wake::Heartbeat(Ok(heartbeat)) => self.engine.handle_heartbeat(now, &heartbeat),
-                Wake::Heartbeat(Err(error)) => {
+                Wake::Arrival(Ok(arrival)) => self.handle_arrival(now, arrival),
+                Wake::Arrival(Err(error)) => {
                     // Without heartbeats every connection fails within a minute; say why.
-                    error!("fast data path: {error}");
+                    error!("data path: {error}");
                     tokio::time::sleep(RETRY).await;
                 }
                 Wake::Question(reply) => {
@@ -112,7 +115,12 @@ impl<W: Wire> Task<W> {
     }
 
     async fn wait(&mut self) -> Wake {
-        let due = self.engine.poll_timeout().map(|at| self.begun + at);
+        let links = self.connections.values().filter_map(|served| {
+            let link = served.sleeve.as_ref()?;
+            link.engine.poll_timeout()
+        });
+        let due = links.chain(self.engine.poll_timeout()).min();
+        let due = due.map(|at| self.begun + at);
         let due = due
             .into_iter()
             .chain(self.resync_at)
@@ -120,8 +128,8 @@ impl<W: Wire> Task<W> {
         tokio::select! {
             () = self.around.stop.cancelled() => Wake::Stop,
             event = self.around.events.recv() => event.map_or(Wake::Stop, Wake::Mesh),
-            Ok(()) = self.routes.changed() => Wake::Routes,
-            frame = self.wire.next_event() => Wake::Heartbeat(frame),
+            Ok(()) = self.table.changed() => Wake::Routes,
+            arrival = self.wire.next_event() => Wake::Arrival(arrival),
             Some(reply) = self.questions.recv() => Wake::Question(reply),
             () = sleep_until(due) => Wake::Time,
         }
@@ -130,50 +138,120 @@ impl<W: Wire> Task<W> {
     async fn handle_mesh(&mut self, now: Duration, event: OverlayEvent) {
         match event {
             OverlayEvent::Confirmed(connection) => self.handle_confirmed(now, &connection).await,
-            OverlayEvent::Control { id, body } => {
-                let id = u64::from(id);
-                let slot = self.connections.get(&id).map(|served| served.slot);
-                if let Some((first, inner)) = body.split_first()
-                    && Some(*first) == slot
-                {
-                    self.engine.handle_control(now, id, inner);
-                }
-            }
+            OverlayEvent::Control { id, body } => self.handle_control(now, id.into(), &body),
             OverlayEvent::Closed { id } => {
-                self.connections.remove(&u64::from(id));
-                self.engine.handle_closed(now, id.into());
+                let id = u64::from(id);
+                self.engine.handle_closed(now, id);
+                if let Some(served) = self.connections.remove(&id)
+                    && served.sleeve.is_some()
+                    && let Some(wire) = self.wire.sleeve()
+                {
+                    wire.remove_link(id);
+                }
+                self.ways_changed = true;
             }
         }
     }
 
-    async fn handle_confirmed(&mut self, now: Duration, connection: &OverlayConnection) {
-        if connection.encrypted {
-            return self.withhold(connection).await;
-        }
-        let slot = connection.overlays.iter().position(|name| name == NAME);
-        let slot = slot.and_then(|slot| u8::try_from(slot).ok());
-        let (local, peer) = (ipv4(connection.local), ipv4(connection.peer));
-        let (Some(slot), Some(local), Some(remote)) = (slot, local, peer) else {
-            let reason = format!("no working forwarders to {}", self.label(connection.remote));
-            self.around.mesh.overlay_failed(connection.id, reason).await;
+    fn handle_control(&mut self, now: Duration, id: u64, body: &[u8]) {
+        let Some(served) = self.connections.get_mut(&id) else {
             return;
         };
+        let Some((slot, inner)) = overlay::split_control(body) else {
+            return;
+        };
+        match served.switch.name(slot.into()) {
+            Some(FASTDP) => self.engine.handle_control(now, id, inner),
+            Some(SLEEVE) => {
+                if let Some(link) = &mut served.sleeve {
+                    link.engine.handle_control(now, inner);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_arrival(&mut self, now: Duration, arrival: Arrival) {
+        let event = match arrival {
+            Arrival::Heartbeat(heartbeat) => {
+                return self.engine.handle_heartbeat(now, &heartbeat);
+            }
+            Arrival::Sleeve(event) => event,
+        };
+        let (plane::Event::Special { link: id, .. } | plane::Event::TooBig { link: id }) = event
+        else {
+            return;
+        };
+        let served = self.connections.get_mut(&id);
+        let Some(link) = served.and_then(|served| served.sleeve.as_mut()) else {
+            return;
+        };
+        match event {
+            plane::Event::Special { special, from, .. } => {
+                link.engine.handle_special(now, special, from);
+            }
+            _ => {
+                if let Some(wire) = self.wire.sleeve() {
+                    sleeve::measure(wire, now, link);
+                }
+            }
+        }
+    }
+
+    /// The mesh keeps a connection: start every overlay that both ends have.
+    async fn handle_confirmed(&mut self, now: Duration, connection: &OverlayConnection) {
         let id = u64::from(connection.id);
-        self.connections.insert(
-            id,
-            Served {
-                remote: connection.remote,
-                slot,
-            },
-        );
-        self.around
-            .mesh
-            .set_overlay(connection.id, NAME, self.attributes())
-            .await;
+        let remote = connection.remote;
+        let mut served = Served::new(now, remote, &connection.overlays);
+        let mut events = Vec::new();
+        if served.switch.slot_of(FASTDP).is_some() {
+            let refused = self.start_fastdp(now, connection);
+            if let Some(why) = refused {
+                events.extend(served.handle(now, FASTDP, Input::Failed(why.to_owned())));
+            }
+        }
+        if served.switch.slot_of(SLEEVE).is_some() {
+            let link = self
+                .wire
+                .sleeve()
+                .and_then(|wire| sleeve::open(wire, connection, data_name(remote)));
+            match link {
+                Some(mut link) => {
+                    link.engine.confirm(now);
+                    served.sleeve = Some(link);
+                }
+                None => {
+                    let why = "this host cannot run it".to_owned();
+                    events.extend(served.handle(now, SLEEVE, Input::Failed(why)));
+                }
+            }
+        }
+        let by_sleeve = served.carrier() == Some(SLEEVE);
+        self.connections.insert(id, served);
+        self.engine.handle_sleeve(id, data_name(remote), by_sleeve);
+        self.ways_changed = true;
+        for event in events {
+            self.follow(id, event).await;
+        }
+    }
+
+    /// `Some`: why the fast overlay cannot carry the frames of a connection.
+    fn start_fastdp(
+        &mut self,
+        now: Duration,
+        connection: &OverlayConnection,
+    ) -> Option<&'static str> {
+        if connection.encrypted {
+            return Some(WITHHELD);
+        }
+        let addresses = sleeve::address(connection.local).zip(sleeve::address(connection.peer));
+        let Some((local, remote)) = addresses else {
+            return Some("it needs IPv4 between the hosts");
+        };
         self.engine.handle_connection(
             now,
             Connection {
-                id,
+                id: connection.id.into(),
                 peer: data_name(connection.remote),
                 short_id: connection.remote_short_id.and_then(data_short_id),
                 local,
@@ -182,25 +260,21 @@ impl<W: Wire> Task<W> {
                 encrypted: connection.encrypted,
             },
         );
-    }
-
-    /// Keeps frames off a connection whose data has to be encrypted, which fastdp cannot do. Mesh
-    /// messages go on; the connection stays pending and says why.
-    async fn withhold(&mut self, connection: &OverlayConnection) {
-        let remote = connection.remote;
-        warn!("fastdp ->[{remote}]: not used, {WITHHELD}");
-        let attributes = BTreeMap::from([("reason".to_owned(), WITHHELD.to_owned())]);
-        let mesh = &self.around.mesh;
-        mesh.set_overlay(connection.id, "none", attributes).await;
+        None
     }
 
     fn handle_time(&mut self, now: Duration) {
         self.engine.handle_timeout(now);
+        for served in self.connections.values_mut() {
+            if let Some(link) = &mut served.sleeve {
+                link.engine.handle_timeout(now);
+            }
+        }
         let moment = Instant::now();
         if moment >= self.sweep_at {
             self.sweep_at = moment + SWEEP;
             if let Err(error) = self.wire.sweep() {
-                warn!("fast data path: {error}");
+                warn!("data path: {error}");
             }
         }
         if self.resync_at.is_some_and(|at| moment >= at) {
@@ -209,16 +283,64 @@ impl<W: Wire> Task<W> {
         }
     }
 
+    /// Does all that follows from what came in, until nothing more does.
     async fn settle(&mut self, now: Duration) {
-        while let Some(update) = self.engine.poll_update(now) {
-            self.apply(&update);
+        loop {
+            while let Some(update) = self.engine.poll_update(now) {
+                self.apply(&update);
+            }
+            while let Some(transmit) = self.engine.poll_transmit() {
+                self.transmit(transmit).await;
+            }
+            let mut busy = self.settle_sleeve(now).await;
+            while let Some(event) = self.engine.poll_event() {
+                busy = true;
+                self.report(now, event).await;
+            }
+            if !busy {
+                break;
+            }
         }
-        while let Some(transmit) = self.engine.poll_transmit() {
-            self.transmit(transmit).await;
+        if std::mem::take(&mut self.ways_changed)
+            && let Some(wire) = self.wire.sleeve()
+        {
+            let us = data_name(self.around.us);
+            wire.set_forwarding(sleeve::forwarding(&self.routes, &self.connections, us));
         }
-        while let Some(event) = self.engine.poll_event() {
-            self.report(event).await;
+        self.show().await;
+    }
+
+    /// Whether something came of it that others have to follow.
+    async fn settle_sleeve(&mut self, now: Duration) -> bool {
+        let Some(wire) = self.wire.sleeve() else {
+            return false;
+        };
+        let mut outcomes = Vec::new();
+        for (id, served) in &mut self.connections {
+            let Some(link) = &mut served.sleeve else {
+                continue;
+            };
+            let outcome = sleeve::settle(wire, now, link);
+            let slot = served.switch.slot_of(SLEEVE);
+            outcomes.push((*id, served.remote, slot, outcome));
         }
+        let mut busy = false;
+        for (id, remote, slot, outcome) in outcomes {
+            if let Some(to) = outcome.moved {
+                debug!("sleeve ->[{}]: peer is at {to}", self.label(remote));
+            }
+            for message in outcome.control {
+                let Some(slot) = slot else { continue };
+                let body = Bytes::from(overlay::control(slot, &message));
+                let id = ConnectionId::from(id);
+                self.around.mesh.send_control(id, body).await;
+            }
+            for input in outcome.inputs {
+                busy = true;
+                self.note(now, id, SLEEVE, input).await;
+            }
+        }
+        busy
     }
 
     fn apply(&mut self, update: &TableUpdate) {
@@ -249,53 +371,98 @@ impl<W: Wire> Task<W> {
                 }
             }
             Transmit::Control { id, inner } => {
-                let Some(served) = self.connections.get(&id) else {
+                let served = self.connections.get(&id);
+                let Some(slot) = served.and_then(|served| served.switch.slot_of(FASTDP)) else {
                     return;
                 };
-                let body: Bytes = std::iter::once(served.slot).chain(inner).collect();
-                self.around
-                    .mesh
-                    .send_control(ConnectionId::from(id), body)
-                    .await;
+                let body = Bytes::from(overlay::control(slot, &inner));
+                let id = ConnectionId::from(id);
+                self.around.mesh.send_control(id, body).await;
             }
         }
     }
 
-    async fn report(&mut self, event: Event) {
-        let (id, trouble) = match event {
-            Event::Established { id } => (id, None),
-            Event::Unhealthy { id } => (id, Some("no heartbeat for a minute")),
-            Event::Declined { id, reason } => (id, Some(reason)),
+    /// News of the fast overlay.
+    async fn report(&mut self, now: Duration, event: Event) {
+        let (id, input) = match event {
+            Event::Established { id } => (id, Input::Established),
+            Event::Unhealthy { id } => {
+                let why = "no heartbeat for a minute".to_owned();
+                (id, Input::Unhealthy(why))
+            }
+            Event::Healthy { id } => (id, Input::Healthy),
+            Event::Declined { id, reason } => (id, Input::Failed(reason.to_owned())),
             _ => return,
         };
+        self.note(now, id, FASTDP, input).await;
+    }
+
+    async fn note(&mut self, now: Duration, id: u64, name: &str, input: Input) {
+        let Some(served) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let remote = served.remote;
+        if let Input::Unhealthy(why) | Input::Failed(why) = &input {
+            warn!("{name} ->[{}]: {why}", self.label(remote));
+        }
+        let Some(served) = self.connections.get_mut(&id) else {
+            return;
+        };
+        for event in served.handle(now, name, input) {
+            self.follow(id, event).await;
+        }
+    }
+
+    /// Does what the switch of a connection has decided.
+    async fn follow(&mut self, id: u64, event: overlay::Event) {
         let Some(served) = self.connections.get(&id) else {
             return;
         };
-        let id = ConnectionId::from(id);
-        let label = self.label(served.remote);
-        let Some(trouble) = trouble else {
-            info!("overlay_switch ->[{label}] using {NAME}");
-            self.around.mesh.established(id).await;
-            return;
-        };
-        warn!("fastdp ->[{label}]: {trouble}");
-        let reason = format!("no working forwarders to {label}");
-        self.around.mesh.overlay_failed(id, reason).await;
+        let remote = served.remote;
+        let label = self.label(remote);
+        match event {
+            overlay::Event::Established => {
+                info!("overlay_switch ->[{label}] using {}", carrier(served));
+                self.around.mesh.established(ConnectionId::from(id)).await;
+            }
+            overlay::Event::Chosen { .. } => {
+                info!("overlay_switch ->[{label}] using {}", carrier(served));
+                let by_sleeve = served.carrier() == Some(SLEEVE);
+                self.engine.handle_sleeve(id, data_name(remote), by_sleeve);
+                self.ways_changed = true;
+            }
+            overlay::Event::NoneWorking => {
+                let reason = format!("no working forwarders to {label}");
+                let mesh = &self.around.mesh;
+                mesh.overlay_failed(ConnectionId::from(id), reason).await;
+            }
+            _ => {}
+        }
     }
 
-    fn attributes(&self) -> BTreeMap<String, String> {
-        let mtu = self.around.mtu.to_string();
-        BTreeMap::from([
-            ("name".to_owned(), NAME.to_owned()),
-            ("mtu".to_owned(), mtu),
-        ])
+    /// Tells the mesh what status pages show of each connection.
+    async fn show(&mut self) {
+        let mtu = self.around.mtu;
+        for (id, served) in &mut self.connections {
+            let attributes = served.attributes(mtu);
+            if attributes != served.shown {
+                let id = ConnectionId::from(*id);
+                let name = carrier(served).to_owned();
+                served.shown.clone_from(&attributes);
+                self.around.mesh.set_overlay(id, &name, attributes).await;
+            }
+        }
     }
 
     fn label(&self, peer: PeerName) -> String {
-        let table = self.routes.borrow();
+        let table = self.table.borrow();
         let nickname = table.nicknames.get(&peer).map_or("", String::as_str);
         format!("{peer}({nickname})")
     }
+}
+
+fn carrier(served: &Served) -> &str {
+    served.carrier().unwrap_or("none")
 }
 
 /// The mesh's routes in the data path's words.
@@ -330,13 +497,6 @@ fn data_name(name: PeerName) -> DataName {
 
 fn data_short_id(id: ShortId) -> Option<DataShortId> {
     DataShortId::try_from(u16::from(id)).ok()
-}
-
-fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
-    match address.ip().to_canonical() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
 }
 
 /// Why frames are kept off an encrypted connection.

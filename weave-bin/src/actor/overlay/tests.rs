@@ -40,9 +40,13 @@ impl Wire for FakeWire {
             .map_err(|_| WireError("the other end is gone".to_owned()))
     }
 
-    async fn next_event(&mut self) -> Result<Heartbeat, WireError> {
+    fn sleeve(&mut self) -> Option<&mut dyn SleeveWire> {
+        None
+    }
+
+    async fn next_event(&mut self) -> Result<Arrival, WireError> {
         match self.inbox.recv().await {
-            Some(heartbeat) => Ok(heartbeat),
+            Some(heartbeat) => Ok(Arrival::Heartbeat(heartbeat)),
             None => std::future::pending().await,
         }
     }
@@ -91,7 +95,7 @@ async fn peer(
         .name(PeerName::try_from(number).unwrap())
         .nickname(format!("host-{number}"))
         .listen("127.0.0.1:0".parse().unwrap())
-        .overlays([NAME]);
+        .overlays([FASTDP]);
     let (mesh, events) = weave_mesh::tokio::start(config, Vec::new()).await.unwrap();
     let tables = Arc::new(Mutex::new(Tables::default()));
     let wire = FakeWire {
@@ -108,6 +112,7 @@ async fn peer(
     let around = Surroundings {
         mesh: mesh.clone(),
         events,
+        us: PeerName::try_from(number).unwrap(),
         mtu: 1376,
         stop: stop.clone(),
     };

@@ -1,10 +1,41 @@
 //! What the task needs of the kernel, so that tests can do without one.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use weave_datapath::fastdp::{Heartbeat, TableUpdate};
+use weave_datapath::plane::{self, Forwarding, Link};
+use weave_datapath::sleeve::seal::Stream;
+use weave_datapath::sleeve::special::Special;
 
 use super::View;
+
+/// Something that came from a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// A special frame out of the tunnel.
+    Heartbeat(Heartbeat),
+    /// News of sleeve.
+    Sleeve(plane::Event),
+}
+
+/// The part of the data path in user space.
+pub trait SleeveWire: Send + 'static {
+    /// Sends and takes frames of a neighbour from now on.
+    fn add_link(&mut self, link: Arc<Link>);
+
+    /// Lets go of a neighbour.
+    fn remove_link(&mut self, id: u64);
+
+    /// Sends a frame of ours to a neighbour.
+    fn send_special(&mut self, id: u64, to: SocketAddrV4, stream: Stream, special: Special);
+
+    /// Replaces the ways that frames take.
+    fn set_forwarding(&mut self, forwarding: Forwarding);
+
+    /// Bytes of IP packet that this host would send whole to an address; `None`: no route.
+    fn path_mtu(&mut self, to: SocketAddrV4) -> Option<u16>;
+}
 
 /// The kernel's part of the fast data path.
 pub trait Wire: Send + 'static {
@@ -26,14 +57,17 @@ pub trait Wire: Send + 'static {
         payload: &[u8],
     ) -> Result<(), WireError>;
 
-    /// The next special frame that came out of the tunnel.
+    /// Sleeve, if this host has it.
+    fn sleeve(&mut self) -> Option<&mut dyn SleeveWire>;
+
+    /// What arrives next from a peer.
     ///
     /// # Errors
     /// The source of frames is broken.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    fn next_event(&mut self) -> impl Future<Output = Result<Heartbeat, WireError>> + Send;
+    fn next_event(&mut self) -> impl Future<Output = Result<Arrival, WireError>> + Send;
 
     /// Forgets addresses not seen for long; to be called once a minute.
     ///

@@ -104,7 +104,10 @@ fn released_addresses_rest_for_as_long_as_is_given() {
     let range = "--ipalloc-range=10.32.0.0/12";
 
     assert_eq!(cool_down(range).as_secs(), 0);
-    assert_eq!(cool_down(&format!("{range} --ipalloc-cool-down=60")).as_secs(), 60);
+    assert_eq!(
+        cool_down(&format!("{range} --ipalloc-cool-down=60")).as_secs(),
+        60
+    );
     let text = refusal(&format!("{range} --ipalloc-cool-down=soon"));
     assert!(text.contains("--ipalloc-cool-down: \"soon\""), "{text}");
 }
