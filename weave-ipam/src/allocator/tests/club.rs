@@ -99,7 +99,7 @@ impl Club {
                     allocator.handle_timeout(self.now);
                 }
             }
-            if self.now.as_millis() % 30_000 == 0 {
+            if self.now.as_millis().is_multiple_of(30_000) {
                 self.gossip();
             }
             self.settle();
