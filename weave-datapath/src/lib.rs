@@ -17,14 +17,14 @@
 //! | [`fastdp`] | from routes and heartbeats to the tables of the kernel programs |
 //! | `bpf` | the VXLAN device and the kernel programs (feature `bpf`) |
 //! | [`overlay`] | which overlay carries the frames of a connection, and why |
-//! | [`sleeve`] | the overlay in user space: plain or encrypted, through NAT |
+//! | `sleeve` | the overlay in user space: plain or encrypted, through NAT (feature `sleeve`) |
 //! | [`gso`] | large frames: cut into packets, put together from packets |
 //! | `tap`, `plane` | frames between the kernel and sleeve (feature `sleeve`) |
 //! | [`switch`] | who is behind which address, where no kernel program knows |
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
-//! [`fastdp`] and [`packet`] are always there; the others need the feature `netlink` (on by
-//! default). Kernel operations need `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`.
+//! [`fastdp`], [`gso`], [`overlay`], [`packet`] and [`switch`] are always there; the others need the
+//! feature `netlink` (on by default) if no other is named. Kernel operations need `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`.
 //! `ALGORITHM.md` states the laws the property tests check.
 
 #![deny(unsafe_code)]
@@ -49,6 +49,7 @@ pub mod overlay;
 pub mod packet;
 #[cfg(feature = "sleeve")]
 pub mod plane;
+#[cfg(feature = "sleeve")]
 pub mod sleeve;
 pub mod switch;
 #[cfg(feature = "netlink")]

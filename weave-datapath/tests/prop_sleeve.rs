@@ -1,4 +1,5 @@
 //! Laws of sleeve, named in `ALGORITHM.md`.
+#![cfg(feature = "sleeve")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, time::Duration};

@@ -1,4 +1,5 @@
 //! Sleeve against recordings of Weave Net: packets, replay window, fragments, ICMP, frame kinds.
+#![cfg(feature = "sleeve")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::Value;
