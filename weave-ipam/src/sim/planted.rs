@@ -9,18 +9,15 @@ pub enum Planted {
     NoVersionOnDonation,
     /// Messages and answers leave before the snapshot is durable.
     AnswerBeforeWrite,
-    /// After a restart, who holds which address is forgotten.
-    ForgetHolders,
     /// A grant is told to everyone but not taken out of the donor's file.
     GrantNotWritten,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 3] = [
         Self::NoVersionOnDonation,
         Self::AnswerBeforeWrite,
-        Self::ForgetHolders,
         Self::GrantNotWritten,
     ];
 }
