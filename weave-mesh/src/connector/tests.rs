@@ -39,15 +39,38 @@ fn dial(connector: &mut Connector, now: Duration) -> (DialId, Target) {
     connector.poll_dial(now, None).expect("a target is due")
 }
 
+/// What is due at the start, in the order in which it is dialled.
+fn dialled(connector: &mut Connector) -> Vec<String> {
+    std::iter::from_fn(|| connector.poll_dial(Duration::ZERO, None))
+        .map(|(_, target)| target.to_string())
+        .collect()
+}
+
 #[test]
 fn a_direct_peer_is_dialled_at_once_on_our_port_if_it_has_none() {
     let mut connector = direct(&["10.0.0.2", "host:6790"]);
 
-    let texts: Vec<_> = std::iter::from_fn(|| connector.poll_dial(Duration::ZERO, None))
-        .map(|d| d.1.to_string())
-        .collect();
+    let mut texts = dialled(&mut connector);
 
+    texts.sort();
     assert_eq!(texts, ["10.0.0.2:6783", "host:6790"]);
+}
+
+/// If all peers dialled in the order of addresses, the first would fill each other up to the limit.
+#[test]
+fn the_order_in_which_due_targets_are_dialled_is_drawn() {
+    let order = |seed| {
+        let mut connector = Connector::new(name(5), 6783, Random::new(seed));
+        let peers = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(str::to_owned);
+        assert!(connector.connect(Duration::ZERO, peers, false).is_empty());
+        connector.evaluate(Duration::ZERO, &Surroundings::default());
+        dialled(&mut connector)
+    };
+
+    let orders: BTreeSet<_> = (0..100).map(order).collect();
+
+    assert_eq!(orders.len(), 6, "all that there are");
+    assert_eq!(order(7), order(7));
 }
 
 #[test]
@@ -200,8 +223,9 @@ fn unknown_names_are_accepted_from_direct_peers_only() {
     let mut connector = direct(&["10.0.0.2"]);
     connector.evaluate(Duration::ZERO, &candidates(&[("10.0.0.6:6783", 6)]));
 
-    let (first, _) = dial(&mut connector, S);
-    let (second, _) = dial(&mut connector, S);
+    let mut dials = [dial(&mut connector, S), dial(&mut connector, S)];
+    dials.sort_by_key(|(_, target)| target.to_string());
+    let [(first, _), (second, _)] = dials;
 
     assert!(connector.accepts_unknown(first, address("10.0.0.2:6783")));
     assert!(!connector.accepts_unknown(second, address("10.0.0.6:6783")));
