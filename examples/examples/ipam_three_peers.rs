@@ -133,20 +133,20 @@ impl Network {
             for from in 0..PEERS.len() {
                 while let Some(transmit) = self.allocators[from].poll_transmit() {
                     is_quiet = false;
-                    self.send(from, transmit);
+                    self.send(from, &transmit);
                 }
             }
         }
     }
 
-    fn send(&mut self, from: usize, transmit: Transmit) {
+    fn send(&mut self, from: usize, transmit: &Transmit) {
         let state = self.allocators[from].state(0);
         for to in (0..PEERS.len()).filter(|to| *to != from) {
             if !self.connects(from, to) {
                 continue;
             }
             let receiver = &mut self.allocators[to];
-            match &transmit {
+            match transmit {
                 Transmit::Broadcast => {
                     receiver.handle_broadcast(self.now, PEERS[from], state.clone());
                 }

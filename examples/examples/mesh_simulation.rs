@@ -145,9 +145,10 @@ fn report(progress: &Progress, nodes: usize) {
 /// What was measured, as JSON values.
 fn rows(outcome: &Outcome, elapsed: Duration) -> Vec<(&'static str, String)> {
     let seconds = |span: Option<Duration>| {
-        span.map_or("null".to_owned(), |span| {
-            format!("{:.3}", span.as_secs_f64())
-        })
+        span.map_or_else(
+            || "null".to_owned(),
+            |span| format!("{:.3}", span.as_secs_f64()),
+        )
     };
     vec![
         ("nodes", outcome.nodes.to_string()),

@@ -23,6 +23,9 @@ use crate::{
     traffic::{broadcast, round_trip, stream},
 };
 
+/// Links between hosts, by index.
+type Links = &'static [(usize, usize)];
+
 const TAP: &str = "vethwe-sleeve";
 const PORT: u16 = 6783;
 
@@ -200,7 +203,7 @@ fn a_broadcast_crosses_both_overlays_exactly_once() {
     if !root() {
         return;
     }
-    let graphs: [(usize, &[(usize, usize)], &[(usize, usize)]); 3] = [
+    let graphs: [(usize, Links, Links); 3] = [
         (3, &[(0, 1), (0, 2), (1, 2)], &[(0, 1)]),
         (4, &[(0, 1), (1, 2), (2, 3)], &[(1, 2)]),
         (3, &[(0, 1), (0, 2), (1, 2)], &[(0, 1), (0, 2), (1, 2)]),
