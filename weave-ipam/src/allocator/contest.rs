@@ -95,14 +95,6 @@ impl Contests {
         self.rebuild();
     }
 
-    /// Peers that are gone and own nothing any more contest nothing. Whether any span ceased to be
-    /// contested.
-    pub(super) fn retain(&mut self, is_heard: impl Fn(PeerId) -> bool) -> bool {
-        let before = self.reports.len();
-        self.reports.retain(|reporter, _| is_heard(*reporter));
-        self.reports.len() < before && self.rebuild()
-    }
-
     /// Whether nothing is contested.
     pub(super) const fn is_empty(&self) -> bool {
         self.spans.is_empty()

@@ -44,8 +44,7 @@ impl Allocator {
         let is_ask_dropped = gone
             .iter()
             .fold(false, |any, peer| self.asks.drop_peer(*peer) | any);
-        let is_settled = !gone.is_empty() && self.review_contests(None);
-        if (has_news || is_ask_dropped || is_settled) && !self.ring.is_empty() {
+        if (has_news || is_ask_dropped) && !self.ring.is_empty() {
             self.retry(now);
         }
         self.review_holds(now);
@@ -157,23 +156,10 @@ impl Allocator {
                 self.ring_established();
             }
         }
-        let is_settled = merged.updated && self.review_contests(Some(theirs.peer())) || is_settled;
         if merged.updated || is_settled {
             self.retry(now);
         }
         Some(merged.updated)
-    }
-
-    /// Forgets what was said by peers that are gone and own nothing, but for the one that speaks.
-    /// Whether it settled anything.
-    fn review_contests(&mut self, speaker: Option<PeerId>) -> bool {
-        if self.contests.is_empty() {
-            return false;
-        }
-        let (owners, reachable) = (self.ring.peers(), &self.reachable);
-        self.contests.retain(|peer| {
-            owners.contains(&peer) || reachable.contains(&peer) || speaker == Some(peer)
-        })
     }
 
     fn refuse(&mut self, source: Option<PeerId>, error: MergeError) {

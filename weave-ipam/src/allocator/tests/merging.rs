@@ -118,27 +118,6 @@ fn taking_over_one_rival_does_not_settle_what_another_claims() {
 }
 
 #[test]
-fn a_peer_that_is_gone_and_owns_nothing_contests_nothing() {
-    let mut allocator = seeded("10.0.0.0/24", 3);
-    fill(&mut allocator, 1);
-    let stale = edited(&allocator, B, |entries| entries[0].peer = B);
-    let _ = allocator.allocate(START, "more", None, true).unwrap();
-    allocator.handle_unicast(START, B, Message::RingUpdate(stale));
-    pending(allocator.allocate(START, "a", None, true));
-    allocator.handle_reachable(START, [C].into(), 0);
-    assert!(!allocator.contests.is_empty(), "it may come back");
-
-    // C took its space over.
-    let taken = edited(&allocator, C, |entries| {
-        (entries[1].peer, entries[1].version) = (C, 100);
-    });
-    allocator.handle_unicast(START, C, Message::RingUpdate(taken));
-
-    assert!(allocator.contests.is_empty());
-    assert_eq!(allocator.lookup("a", None).len(), 1);
-}
-
-#[test]
 fn foreign_and_broken_rings_are_refused_whole_and_shown() {
     let mut allocator = seeded("10.0.0.0/24", 2);
     let before = allocator.ring().clone();
