@@ -87,12 +87,7 @@ impl Channel for Room {
                 is_news = true;
             }
         }
-        // What taught us nothing is not passed on: that ends the relay.
-        Ok(if is_news {
-            Relay::State
-        } else {
-            Relay::Nothing
-        })
+        Ok(Relay::state_if(is_news))
     }
 
     fn handle_broadcast(&mut self, _: PeerName, payload: &[u8]) -> Result<Relay, ChannelError> {

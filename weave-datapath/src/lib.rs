@@ -24,7 +24,8 @@
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
 //! [`fastdp`], [`gso`], [`overlay`], [`packet`] and [`switch`] are always there; the others need the
-//! feature `netlink` (on by default) if no other is named. Kernel operations need `CAP_NET_ADMIN`, entering namespaces also `CAP_SYS_ADMIN`.
+//! feature `netlink` (on by default) if no other is named. Kernel operations need `CAP_NET_ADMIN`,
+//! entering namespaces also `CAP_SYS_ADMIN`.
 //! `ALGORITHM.md` states the laws the property tests check.
 
 #![deny(unsafe_code)]

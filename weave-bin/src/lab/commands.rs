@@ -16,6 +16,7 @@ use super::args::{
     Command, Cut, Exec, OneHost, OnePod, Ping, Place, Probe, Report, Run, Shape, Target, Up,
 };
 use super::error::Error;
+use super::once::take_down;
 use super::plan::Plan;
 use super::probe::reach::EchoSocket;
 use super::process::{self, Process};
@@ -77,12 +78,7 @@ async fn run_once(run: &Run) -> Result<ExitCode, Error> {
     };
     let outcome = until_signal(work, &stop).await;
     if !run.keep {
-        progress.step("removing the lab");
-        let removed = teardown::remove(&state);
-        progress.clear();
-        if let Err(error) = removed {
-            progress.say(&format!("weave lab: {error}"));
-        }
+        take_down(&state, &progress);
     }
     let code = match outcome {
         Some(survey) => show(survey?, begun, &run.report, &progress),

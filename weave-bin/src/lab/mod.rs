@@ -17,6 +17,7 @@ mod commands;
 mod daemons;
 mod error;
 mod mesh;
+mod once;
 mod outcome;
 mod ping;
 mod plan;

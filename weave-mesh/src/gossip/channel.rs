@@ -73,6 +73,15 @@ pub enum Relay {
     Payload(Bytes),
 }
 
+impl Relay {
+    /// [`Relay::State`] if a payload held news. What taught nothing is not passed on: that ends the
+    /// relay.
+    #[must_use]
+    pub fn state_if(is_news: bool) -> Self {
+        if is_news { Self::State } else { Self::Nothing }
+    }
+}
+
 /// Why a channel refuses a payload. The text becomes the reason for which the connection ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -26,12 +26,12 @@ use self::paths::{Ends, Host};
 use self::report::{Conditions, Report};
 use self::rounds::Paths;
 use super::args::Place;
-use super::commands::{INTERRUPTED, clear_remains, until_signal};
 use super::error::Error;
+use super::once::once;
 use super::plan::{Choice, DEFAULT_RANGE, Plan, Topology};
 use super::progress::Progress;
 use super::record::{Record, StateDir};
-use super::{build, daemons, teardown, underlay};
+use super::{build, daemons, underlay};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::Namespace;
 
@@ -90,31 +90,9 @@ async fn bench_overlay(overlay: &Overlay) -> Result<ExitCode, Error> {
         state_dir: None,
     });
     let mut record = Record::new(Plan::new(&choice(overlay))?, "info".to_owned());
-    let _lock = state.lock()?;
-    clear_remains(&state, &progress)?;
-
+    let stop = AtomicBool::new(false);
     let work = measure_overlay(overlay, &state, &mut record, begun, &progress);
-    let outcome = until_signal(work, &AtomicBool::new(false)).await;
-    progress.step("removing the lab");
-    let removed = teardown::remove(&state);
-    progress.clear();
-    if let Err(error) = removed {
-        progress.say(&format!("weave lab: {error}"));
-    }
-    let Some(report) = outcome else {
-        return Ok(ExitCode::from(INTERRUPTED));
-    };
-    let report = report?;
-    if overlay.json {
-        let text = serde_json::to_string_pretty(&report);
-        println!(
-            "{}",
-            text.map_err(|error| Error::kernel("write the report", error))?
-        );
-    } else {
-        print!("{}", report.table());
-    }
-    Ok(ExitCode::SUCCESS)
+    once(&state, &progress, overlay.json, &stop, work).await
 }
 
 async fn measure_overlay(

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::plan::{Metric, Path};
 use super::stats::{median, paired_difference, paired_ratio};
+use crate::lab::once::Finding;
 
 /// All samples of one metric, one for each round.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -165,6 +166,21 @@ pub(crate) struct Report {
     /// How they were measured.
     #[serde(flatten)]
     pub(crate) conditions: Conditions,
+}
+
+impl Finding for Report {
+    /// A measurement that ended is one.
+    fn passed(&self) -> bool {
+        true
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("invariant: plain numbers and names serialise")
+    }
+
+    fn text(&self) -> String {
+        self.table()
+    }
 }
 
 impl Report {

@@ -19,12 +19,12 @@ use clap::Args;
 
 use self::outcome::{Outcome, spread};
 use super::args::Place;
-use super::commands::{INTERRUPTED, clear_remains, until_signal};
 use super::error::Error;
+use super::once::once;
 use super::plan::{Choice, DEFAULT_RANGE, Plan, Topology};
 use super::progress::Progress;
 use super::record::{Protection, Record, StateDir};
-use super::{build, daemons, process, teardown, underlay};
+use super::{build, daemons, process, underlay};
 
 /// `weave lab mesh`.
 #[derive(Debug, Args)]
@@ -76,32 +76,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         state_dir: arguments.state_dir.clone(),
     });
     let mut record = record(arguments)?;
-    let _lock = state.lock()?;
-    clear_remains(&state, &progress)?;
-
     let stop = AtomicBool::new(false);
     let work = measured(arguments, &state, &mut record, &progress);
-    let outcome = until_signal(work, &stop).await;
-    progress.step("removing the lab");
-    let removed = teardown::remove(&state);
-    progress.clear();
-    if let Err(error) = removed {
-        progress.say(&format!("weave lab: {error}"));
-    }
-    let Some(outcome) = outcome else {
-        return Ok(ExitCode::from(INTERRUPTED));
-    };
-    let outcome = outcome?;
-    if arguments.json {
-        println!("{}", outcome.to_json());
-    } else {
-        print!("{}", outcome.text());
-    }
-    Ok(if outcome.passed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    once(&state, &progress, arguments.json, &stop, work).await
 }
 
 fn record(arguments: &Arguments) -> Result<Record, Error> {

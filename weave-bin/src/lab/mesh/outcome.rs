@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::lab::once::Finding;
+
 /// The figures of one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Outcome {
@@ -33,19 +35,19 @@ pub(super) struct Outcome {
     pub(super) elapsed_s: f64,
 }
 
-impl Outcome {
+impl Finding for Outcome {
     /// Whether all were connected, and still were at the end.
-    pub(super) fn passed(&self) -> bool {
+    fn passed(&self) -> bool {
         self.connected_s.is_some() && self.connections == self.pairs()
     }
 
     /// One line of JSON.
-    pub(super) fn to_json(&self) -> String {
+    fn to_json(&self) -> String {
         serde_json::to_string(self).expect("invariant: plain numbers serialise")
     }
 
     /// Lines for people.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let mut text = String::new();
         let sealed = if self.encrypted { ", encrypted" } else { "" };
         let (hosts, pairs) = (self.hosts, self.pairs());
@@ -85,7 +87,9 @@ impl Outcome {
         ));
         text
     }
+}
 
+impl Outcome {
     fn pairs(&self) -> usize {
         self.hosts * self.hosts.saturating_sub(1) / 2
     }

@@ -25,13 +25,13 @@ use nix::sys::signal::Signal;
 
 use self::outcome::{Links, Outcome, Step};
 use super::args::Place;
-use super::commands::{INTERRUPTED, clear_remains, until_signal};
 use super::error::Error;
+use super::once::once;
 use super::plan::{Choice, DEFAULT_RANGE, Plan, Topology};
 use super::process::{self, Process};
 use super::progress::Progress;
 use super::record::{Protection, Record, StateDir};
-use super::{build, daemons, pods, teardown};
+use super::{build, daemons, pods};
 use crate::status::model::{Passwords, Report};
 
 /// `weave lab rotate`.
@@ -74,32 +74,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     record.protection = Some(Protection {
         trusted: !arguments.untrusted,
     });
-    let _lock = state.lock()?;
-    clear_remains(&state, &progress)?;
-
     let stop = Arc::new(AtomicBool::new(false));
     let work = rotate(arguments, &state, &mut record, &stop, &progress);
-    let outcome = until_signal(work, &stop).await;
-    progress.step("removing the lab");
-    let removed = teardown::remove(&state);
-    progress.clear();
-    if let Err(error) = removed {
-        progress.say(&format!("weave lab: {error}"));
-    }
-    let Some(outcome) = outcome else {
-        return Ok(ExitCode::from(INTERRUPTED));
-    };
-    let outcome = outcome?;
-    if arguments.json {
-        println!("{}", outcome.to_json());
-    } else {
-        print!("{}", outcome.text());
-    }
-    Ok(if outcome.passed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    once(&state, &progress, arguments.json, &stop, work).await
 }
 
 fn choice(arguments: &Arguments) -> Choice {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::lab::once::Finding;
 use crate::status::model::Report;
 
 /// Everything a rotation found.
@@ -173,9 +174,9 @@ pub(super) struct Connections {
     pub(super) ended: u64,
 }
 
-impl Outcome {
+impl Finding for Outcome {
     /// Whether the rotation went unnoticed.
-    pub(super) fn passed(&self) -> bool {
+    fn passed(&self) -> bool {
         let Connections {
             before,
             after,
@@ -189,7 +190,7 @@ impl Outcome {
     }
 
     /// One JSON object.
-    pub(super) fn to_json(&self) -> String {
+    fn to_json(&self) -> String {
         let mut value = serde_json::json!(self);
         if let Some(object) = value.as_object_mut() {
             object.insert("passed".to_owned(), self.passed().into());
@@ -198,7 +199,7 @@ impl Outcome {
     }
 
     /// For a person.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let frames = if self.trusted { "plain" } else { "encrypted" };
         let mut text = format!(
             "{} hosts, {} pairs pinging every {} ms, frames {frames}\n",
