@@ -14,4 +14,5 @@ pub mod http;
 pub mod lab;
 pub mod logging;
 pub mod status;
+mod stdout;
 pub mod store;

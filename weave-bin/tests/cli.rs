@@ -213,3 +213,25 @@ fn words_that_are_no_command_get_the_usage() {
         );
     }
 }
+
+#[test]
+fn a_reader_that_went_away_is_no_panic() {
+    for words in [
+        &["lab", "--help"][..],
+        &["version"],
+        &["status"],
+        &["weaver", "--version"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_weave"))
+            .args(words)
+            .env("WEAVE_HTTP_ADDR", "127.0.0.1:1")
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!stderr.contains("panicked"), "{words:?}: {stderr}");
+        assert_ne!(output.status.code(), Some(101), "{words:?}");
+    }
+}

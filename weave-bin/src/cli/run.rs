@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Command, Page, expose};
 use crate::http::client::{Client, Error, Response, encode_component};
 use crate::status::model::to_json;
+use crate::stdout;
 
 /// What a command prints, and its exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Outcome {
 
     /// Prints, and returns the exit status.
     pub(super) fn print(self) -> u8 {
-        print!("{}", self.stdout);
+        stdout::show(&self.stdout);
         if !self.stderr.is_empty() {
             eprintln!("{}", self.stderr.trim_end_matches('\n'));
         }

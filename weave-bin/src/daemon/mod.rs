@@ -30,7 +30,7 @@ pub use passwords::PasswordError;
 pub use start::{Daemon, Plumbing};
 
 use crate::args::daemon::Settings;
-use crate::logging;
+use crate::{logging, stdout};
 
 /// Runs the daemon until a signal ends it.
 pub fn run(words: &[String]) -> ExitCode {
@@ -42,7 +42,7 @@ pub fn run(words: &[String]) -> ExitCode {
         }
     };
     if settings.print_version {
-        println!("weave {}", env!("CARGO_PKG_VERSION"));
+        stdout::show_line(format_args!("weave {}", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
     logging::start(settings.log_level);
@@ -68,7 +68,7 @@ pub fn run(words: &[String]) -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
     if settings.print_peer_name {
-        print!("{}", prepare::peer_name(&settings).await?);
+        stdout::show(prepare::peer_name(&settings).await?);
         return Ok(());
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;

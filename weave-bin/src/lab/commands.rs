@@ -25,6 +25,7 @@ use super::record::{Phase, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
 use super::{bench, build, daemons, mesh, ping, pods, rotate, teardown, underlay};
+use crate::stdout;
 
 /// Does what `command` says.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
@@ -104,7 +105,7 @@ async fn bring_up(up: &Up) -> Result<ExitCode, Error> {
     let outcome = until_signal(work, &stop).await;
     progress.clear();
     if let Some(Ok(())) = outcome {
-        println!("{}", usage(&state));
+        stdout::show_line(usage(&state));
         return Ok(ExitCode::SUCCESS);
     }
     let removed = teardown::remove(&state);
@@ -130,7 +131,7 @@ fn bring_down(place: &Place) -> Result<ExitCode, Error> {
     let state = StateDir::new(place);
     let _lock = state.lock()?;
     if !teardown::remove(&state)? {
-        println!("there is no lab {:?}", state.name());
+        stdout::show_line(format_args!("there is no lab {:?}", state.name()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -170,14 +171,14 @@ fn show(survey: Survey, begun: Instant, report: &Report, progress: &Progress) ->
     outcome.elapsed_s = begun.elapsed().as_secs_f64();
     progress.clear();
     if report.json {
-        println!("{}", outcome.to_json());
+        stdout::show_line(outcome.to_json());
     } else {
-        println!(
+        stdout::show_line(format_args!(
             "{}\n{}\n{}",
             survey.matrix,
             survey.ring,
             summary::draw(&outcome).trim_end()
-        );
+        ));
     }
     if outcome.passed() {
         ExitCode::SUCCESS
@@ -304,7 +305,7 @@ async fn add_pod(one: &OneHost) -> Result<ExitCode, Error> {
     pods::add(&state, &mut record, one.host).await?;
     state.save(&record)?;
     if let Some(pod) = record.pods.last() {
-        println!("{} {}", pod.label(), pod.address);
+        stdout::show_line(format_args!("{} {}", pod.label(), pod.address));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -347,9 +348,14 @@ async fn ping_steadily(args: &Ping) -> Result<ExitCode, Error> {
     let tally = tally.map_err(|error| Error::kernel("ping", error))?;
     if args.json {
         let text = serde_json::to_string(&tally).map_err(|error| Error::kernel("ping", error))?;
-        println!("{text}");
+        stdout::show_line(text);
     } else {
-        println!("{} to {}: {}", args.from, args.to, tally.line());
+        stdout::show_line(format_args!(
+            "{} to {}: {}",
+            args.from,
+            args.to,
+            tally.line()
+        ));
     }
     Ok(if tally.lost == 0 {
         ExitCode::SUCCESS

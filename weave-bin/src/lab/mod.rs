@@ -41,6 +41,8 @@ use clap::error::ErrorKind;
 use args::{Arguments, Command};
 use error::Error;
 
+use crate::stdout;
+
 /// Runs `weave lab` with `words`. Call it before any thread is started.
 pub fn run(words: Vec<String>) -> ExitCode {
     let words = std::iter::once("weave lab".to_owned()).chain(words);
@@ -68,7 +70,7 @@ pub fn run(words: Vec<String>) -> ExitCode {
 fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp => {
-            print!("{error}");
+            stdout::show(error);
             return ExitCode::SUCCESS;
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => eprint!("{error}"),

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::progress::Progress;
 use super::record::StateDir;
 use super::teardown;
+use crate::stdout;
 
 /// What a measurement found.
 pub(super) trait Finding {
@@ -43,9 +44,9 @@ pub(super) async fn once<T: Finding>(
     };
     let found = found?;
     if json {
-        println!("{}", found.to_json());
+        stdout::show_line(found.to_json());
     } else {
-        print!("{}", found.text());
+        stdout::show(found.text());
     }
     Ok(if found.passed() {
         ExitCode::SUCCESS
