@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod labels;
+pub mod ruleset;
 mod selector;
 
 pub use labels::Labels;
