@@ -4,7 +4,7 @@
  * other hosts. As a port the device costs a frame no softirq on its way, and lets pods leave room for
  * the outer headers (the bridge tells its ports how much the neediest of them wants).
  */
-#include "maps.h"
+#include "flows.h"
 
 #define STP 0x0000c28001ULL	/* 01:80:c2:00:00:00 */
 #define TYPE_ARP 0x0608		/* 0x0806 on the wire */
@@ -51,6 +51,7 @@ static __always_inline int learn_local(struct __sk_buff *skb, const struct frame
 		struct weave_mac local = { .seen = now, .owner = WEAVE_LOCAL };
 
 		bpf_map_update_elem(&macs, &frame->source, &local, BPF_ANY);
+		moved();
 		return 1;
 	}
 	age = now - mac->seen;
@@ -63,6 +64,7 @@ static __always_inline int learn_local(struct __sk_buff *skb, const struct frame
 		return 0;
 	mac->owner = WEAVE_LOCAL;
 	mac->seen = now;
+	moved();
 	count(WEAVE_MAC_MOVED);
 	return 1;
 }
@@ -89,11 +91,23 @@ static __always_inline enum way way_of(const struct bpf_tunnel_key *key)
 	return key->remote_ipv4 ? REFLECTED : FRESH;
 }
 
+/* Sends a frame into the tunnel as `flow` says. */
+static __always_inline int send(struct __sk_buff *skb, const struct flow *flow)
+{
+	__u32 device = flow->device;
+
+	if (set_tunnel(skb, flow->vni, flow->remote, flow->local))
+		return drop(WEAVE_DROP_ERROR);
+	count(WEAVE_SENT);
+	return device == skb->ifindex ? TC_ACT_OK : bpf_redirect(device, 0);
+}
+
 SEC("classifier")
 int weave_bridge(struct __sk_buff *skb)
 {
 	struct bpf_tunnel_key key;
 	struct weave_mac *mac = 0;
+	struct flow *flow;
 	struct weave_cell *cell;
 	struct frame frame;
 	void *cells;
@@ -111,6 +125,12 @@ int weave_bridge(struct __sk_buff *skb)
 	}
 	if (read_frame(skb, &frame))
 		return drop(WEAVE_DROP_SHORT);
+	flow = flow_of(&frame);
+	if (!flow)
+		return drop(WEAVE_DROP_ERROR);
+	if (is_current(flow, &frame, 0))
+		return send(skb, flow);
+	prepare(flow, &frame, 0);
 	if (!(frame.source | frame.destination))
 		return drop(WEAVE_DROP_ZERO);
 	if (!learn_local(skb, &frame))
@@ -140,8 +160,10 @@ int weave_bridge(struct __sk_buff *skb)
 		return hand_over(skb, 0, index, 1);
 	if (cell->mode != WEAVE_FASTDP)
 		return drop(WEAVE_DROP_NO_ROUTE);
-	if (set_tunnel(skb, cell, cell->vni))
-		return drop(WEAVE_DROP_ERROR);
-	count(WEAVE_SENT);
-	return cell->device == skb->ifindex ? TC_ACT_OK : bpf_redirect(cell->device, 0);
+	flow->vni = cell->vni;
+	flow->remote = cell->remote;
+	flow->local = cell->local;
+	flow->device = cell->device;
+	remember(flow);
+	return send(skb, flow);
 }

@@ -40,6 +40,13 @@ struct {
 } macs SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEAVE_GENERATIONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} generations SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, WEAVE_RING_BYTES);
 } events SEC(".maps");
@@ -63,6 +70,20 @@ static __always_inline int drop(__u32 reason)
 {
 	count(reason);
 	return TC_ACT_SHOT;
+}
+
+static __always_inline __u64 *generation(__u32 of)
+{
+	return bpf_map_lookup_elem(&generations, &of);
+}
+
+/* Says that the owner of an address has changed: to be called after the change. */
+static __always_inline void moved(void)
+{
+	__u64 *moves = generation(WEAVE_MOVES);
+
+	if (moves)
+		__sync_fetch_and_add(moves, 1);
 }
 
 /* The two addresses and the type of a frame, addresses as keys of `macs`. */
@@ -109,13 +130,13 @@ static __always_inline void *current_table(void)
  * Outer header for the next transmission through the VXLAN device, as Open vSwitch sets it: TTL 64,
  * TOS 0, DF, no UDP checksum.
  */
-static __always_inline long set_tunnel(struct __sk_buff *skb, const struct weave_cell *cell,
-				       __u32 vni)
+static __always_inline long set_tunnel(struct __sk_buff *skb, __u32 vni, __u32 remote,
+				       __u32 local)
 {
 	struct bpf_tunnel_key key = {
 		.tunnel_id = vni,
-		.remote_ipv4 = cell->remote,
-		.local_ipv4 = cell->local,
+		.remote_ipv4 = remote,
+		.local_ipv4 = local,
 		.tunnel_ttl = 64,
 	};
 
@@ -147,7 +168,7 @@ static __always_inline void copy_along(struct __sk_buff *skb, void *cells,
 			count(WEAVE_DROP_BOUNCE);
 			continue;
 		}
-		if (set_tunnel(skb, hop, hop->vni) ||
+		if (set_tunnel(skb, hop->vni, hop->remote, hop->local) ||
 		    bpf_clone_redirect(skb, hop->device, 0))
 			count(WEAVE_DROP_ERROR);
 		else
@@ -225,30 +246,37 @@ static __always_inline void learn_remote(const struct frame *frame, __u32 origin
 		struct weave_mac remote = { .seen = now, .owner = origin };
 
 		bpf_map_update_elem(&macs, &frame->source, &remote, BPF_ANY);
+		moved();
 		return;
 	}
 	if (mac->owner != origin) {
 		mac->owner = origin;
 		mac->seen = now;
+		moved();
 		count(WEAVE_MAC_MOVED);
 	} else if (is_group(frame->destination) || now - mac->seen > WEAVE_REFRESH_NS) {
 		mac->seen = now;	/* always for a flood: it is what a bridge may reflect */
 	}
 }
 
-/* Sends a frame for us along the tree of its origin, too, unless we know that it is for us alone. */
-static __always_inline void spread_unless_local(struct __sk_buff *skb, const struct frame *frame,
-						void *cells, const struct weave_cell *from,
-						__u32 origin, __u32 except)
+/*
+ * Sends a frame for us along the tree of its origin, too, unless we know that it is for us alone.
+ * Returns whether it was for us alone, or nobody is left on that tree.
+ */
+static __always_inline int spread_unless_local(struct __sk_buff *skb, const struct frame *frame,
+					       void *cells, const struct weave_cell *from,
+					       __u32 origin, __u32 except)
 {
 	struct weave_mac *mac = 0;
 
 	if (!from->count && !from->flags)
-		return;
+		return 1;
 	if (!is_group(frame->destination))
 		mac = bpf_map_lookup_elem(&macs, &frame->destination);
-	if (!mac || mac->owner != WEAVE_LOCAL)
-		spread(skb, cells, from, origin, except);
+	if (mac && mac->owner == WEAVE_LOCAL)
+		return 1;
+	spread(skb, cells, from, origin, except);
+	return 0;
 }
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Ingress of the VXLAN device: frames from other peers. What passes goes on into the bridge.
  */
-#include "maps.h"
+#include "flows.h"
 
 #define IPSEC_MARK 0x20000	/* "came through IPsec": must not leak into inner packets */
 
@@ -24,9 +24,27 @@ static __always_inline int report(struct __sk_buff *skb, const struct bpf_tunnel
 	return TC_ACT_SHOT;
 }
 
-/* Passes a frame of one peer for another on, with the VNI it came with. */
+/* Does with a frame what `flow` says: into the bridge, or to the next hop with the VNI it has. */
+static __always_inline int forward(struct __sk_buff *skb, const struct flow *flow)
+{
+	__u32 device = flow->device;
+
+	if (skb->mark & IPSEC_MARK)
+		skb->mark &= ~IPSEC_MARK;
+	if (!device) {
+		count(WEAVE_DELIVERED);
+		return TC_ACT_OK;
+	}
+	if (set_tunnel(skb, flow->vni, flow->remote, flow->local))
+		return drop(WEAVE_DROP_ERROR);
+	count(WEAVE_RELAYED);
+	return bpf_redirect(device, 0);
+}
+
+/* Passes a frame of one peer for another on. */
 static __always_inline int relay(struct __sk_buff *skb, const struct weave_cell *to,
-				 const struct bpf_tunnel_key *key, __u32 origin, __u32 destination)
+				 const struct bpf_tunnel_key *key, __u32 origin, __u32 destination,
+				 struct flow *flow)
 {
 	if (to->mode == WEAVE_SLEEVE)
 		return hand_over(skb, origin, destination, 0);
@@ -34,10 +52,11 @@ static __always_inline int relay(struct __sk_buff *skb, const struct weave_cell 
 		return drop(WEAVE_DROP_NO_ROUTE);
 	if (to->remote == key->remote_ipv4)
 		return drop(WEAVE_DROP_BOUNCE);
-	if (set_tunnel(skb, to, key->tunnel_id))
-		return drop(WEAVE_DROP_ERROR);
-	count(WEAVE_RELAYED);
-	return bpf_redirect(to->device, 0);
+	flow->remote = to->remote;
+	flow->local = to->local;
+	flow->device = to->device;
+	remember(flow);
+	return forward(skb, flow);
 }
 
 SEC("classifier")
@@ -47,6 +66,7 @@ int weave_tunnel(struct __sk_buff *skb)
 	struct weave_cell *from, *to;
 	__u32 origin, destination;
 	struct frame frame;
+	struct flow *flow;
 	void *cells;
 
 	/*
@@ -57,6 +77,13 @@ int weave_tunnel(struct __sk_buff *skb)
 		return tap_device() ? TC_ACT_OK : drop(WEAVE_DROP_NO_KEY);
 	if (read_frame(skb, &frame))
 		return drop(WEAVE_DROP_SHORT);
+	flow = flow_of(&frame);
+	if (!flow)
+		return drop(WEAVE_DROP_ERROR);
+	if (flow->vni == key.tunnel_id && is_current(flow, &frame, key.remote_ipv4))
+		return forward(skb, flow);
+	prepare(flow, &frame, key.remote_ipv4);
+	flow->vni = key.tunnel_id;
 	cells = current_table();
 	if (!cells)
 		return drop(WEAVE_DROP_NO_TABLE);
@@ -74,9 +101,13 @@ int weave_tunnel(struct __sk_buff *skb)
 	if (skb->mark & IPSEC_MARK)
 		skb->mark &= ~IPSEC_MARK;
 	if (to->mode != WEAVE_SELF)
-		return relay(skb, to, &key, origin, destination);
+		return relay(skb, to, &key, origin, destination, flow);
 	learn_remote(&frame, origin);
-	spread_unless_local(skb, &frame, cells, from, origin, key.remote_ipv4);
+	if (spread_unless_local(skb, &frame, cells, from, origin, key.remote_ipv4) &&
+	    !is_group(frame.destination)) {
+		flow->device = 0;
+		remember(flow);
+	}
 	count(WEAVE_DELIVERED);
 	return TC_ACT_OK;
 }

@@ -47,7 +47,7 @@ int weave_user(struct __sk_buff *skb)
 		to = bpf_map_lookup_elem(cells, &destination);
 		if (!to || to->mode != WEAVE_FASTDP)
 			return drop(WEAVE_DROP_NO_ROUTE);
-		if (set_tunnel(skb, to, destination << 12 | origin))
+		if (set_tunnel(skb, destination << 12 | origin, to->remote, to->local))
 			return drop(WEAVE_DROP_ERROR);
 		count(WEAVE_RELAYED);
 		return bpf_redirect(to->device, 0);

@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define WEAVE_LAYOUT 2
+#define WEAVE_LAYOUT 3
 
 /* Map sizes; user space may override the size of `macs` before it is created. */
 #define WEAVE_MACS 32768
@@ -91,6 +91,16 @@ struct weave_mac {
 #define WEAVE_REFRESH_NS 250000000ULL	/* 250 ms: well below WEAVE_STALE_NS */
 #define WEAVE_STALE_NS 1000000000ULL	/* a silent remote owner may be replaced */
 #define WEAVE_ECHO_NS 100000000ULL	/* so soon after a flood an announcement is its reflection */
+
+/*
+ * `generations`: array of what invalidates decisions that were made earlier. Each is raised after
+ * the change, by one writer alone.
+ */
+enum weave_generation {
+	WEAVE_TABLES,		/* user space has changed `table` or `macs` */
+	WEAVE_MOVES,		/* a program has changed the owner of an address */
+	WEAVE_GENERATIONS
+};
 
 /*
  * `events`: ring buffer of special frames.

@@ -16,6 +16,7 @@
 //! | [`sysctl`] | per-interface settings, as steps name them |
 //! | [`fastdp`] | from routes and heartbeats to the tables of the kernel programs |
 //! | `bpf` | the VXLAN device and the kernel programs (feature `bpf`) |
+//! | `faults` | loss, blocked ports and black holes for experiments (feature `bpf`) |
 //! | [`overlay`] | which overlay carries the frames of a connection, and why |
 //! | `sleeve` | the overlay in user space: plain or encrypted, through NAT (feature `sleeve`) |
 //! | [`gso`] | large frames: cut into packets, put together from packets |
@@ -39,6 +40,8 @@ pub mod bpf;
 #[cfg(feature = "netlink")]
 pub mod bridge;
 pub mod fastdp;
+#[cfg(feature = "bpf")]
+pub mod faults;
 pub mod gso;
 #[cfg(feature = "netlink")]
 pub mod netcheck;

@@ -49,8 +49,10 @@ pub struct Settings {
     pub bridge: String,
     /// MTU of the network.
     pub mtu: u16,
-    /// Whether frames cross in kernel VXLAN.
+    /// Whether frames cross in kernel VXLAN where that leads.
     pub fastdp: bool,
+    /// Whether frames cross at all.
+    pub overlay: bool,
     /// Where programs and maps are pinned.
     pub bpf_dir: PathBuf,
     /// Least important messages to log.
@@ -194,6 +196,7 @@ impl Settings {
             bridge: text("weave-bridge", "weave"),
             mtu: mtu(&given, &env)?,
             fastdp: !given.is_on("no-fastdp"),
+            overlay: !given.is_on("no-overlay"),
             bpf_dir: text("bpf-dir", "/sys/fs/bpf/weave").into(),
             log_level: level.parse().map_err(|_| {
                 let text = format!("not a valid logrus Level: {level:?}");

@@ -1,4 +1,4 @@
-//! Which data path the daemon has: the fast one in the kernel, or none.
+//! Which data path the daemon has: the fast one in the kernel, sleeve alone, or none.
 
 use std::pin::Pin;
 
@@ -8,7 +8,8 @@ use super::error::StartError;
 #[cfg(feature = "bpf")]
 use super::fast::Fast;
 use super::host::Host;
-use crate::actor::overlay::{Overlay, Surroundings};
+use super::slow::Slow;
+use crate::actor::overlay::{Overlay, SLEEVE, Surroundings};
 use crate::args::daemon::Settings;
 
 /// The data path, before the mesh runs.
@@ -16,6 +17,8 @@ pub(super) enum Datapath {
     /// Frames cross in kernel VXLAN, or by sleeve where that does not lead.
     #[cfg(feature = "bpf")]
     Fast(Box<Fast>),
+    /// Frames cross by sleeve alone.
+    Slow(Box<Slow>),
     /// Frames stay on this host.
     None,
 }
@@ -33,7 +36,7 @@ impl Datapath {
     )]
     pub(super) fn check(settings: &Settings, host: &Host) -> Result<(), StartError> {
         #[cfg(feature = "bpf")]
-        if host.netlink().is_some() && settings.fastdp {
+        if host.netlink().is_some() && settings.fastdp && settings.overlay {
             return weave_datapath::bpf::prepare_dir(&settings.bpf_dir)
                 .map_err(|error| StartError::Datapath(error.to_string()));
         }
@@ -47,22 +50,27 @@ impl Datapath {
         host: &Host,
         name: PeerName,
     ) -> Result<Self, StartError> {
-        let Some(netlink) = host.netlink().filter(|_| settings.fastdp) else {
+        let Some(netlink) = host.netlink().filter(|_| settings.overlay) else {
             tracing::warn!("no data path: pods of other hosts cannot be reached");
             return Ok(Self::None);
         };
-        #[cfg(feature = "bpf")]
-        return Fast::open(settings, netlink, name)
-            .await
-            .map(Box::new)
-            .map(Self::Fast);
-        #[cfg(not(feature = "bpf"))]
-        {
-            let _ = (netlink, name);
-            Err(StartError::Datapath(
-                "this program is built without it".to_owned(),
-            ))
-        }
+        let why = if settings.fastdp {
+            #[cfg(feature = "bpf")]
+            match Fast::open(settings, netlink, name).await {
+                Ok(fast) => return Ok(Self::Fast(Box::new(fast))),
+                Err(StartError::Kernel(why)) => {
+                    tracing::warn!("no fast data path, frames go by sleeve alone: {why}");
+                    format!("no fastdp: {why}")
+                }
+                Err(error) => return Err(error),
+            }
+            #[cfg(not(feature = "bpf"))]
+            "no fastdp: this program is built without it".to_owned()
+        } else {
+            "no fastdp: switched off by --no-fastdp".to_owned()
+        };
+        let slow = Slow::open(settings, netlink, name, why).await?;
+        Ok(Self::Slow(Box::new(slow)))
     }
 
     /// What the mesh offers to other peers.
@@ -70,6 +78,7 @@ impl Datapath {
         match self {
             #[cfg(feature = "bpf")]
             Self::Fast(fast) => fast.overlays(),
+            Self::Slow(_) => vec![SLEEVE.to_owned()],
             Self::None => Vec::new(),
         }
     }
@@ -79,7 +88,7 @@ impl Datapath {
         match self {
             #[cfg(feature = "bpf")]
             Self::Fast(fast) => fast.short_id(),
-            Self::None => None,
+            Self::Slow(_) | Self::None => None,
         }
     }
 
@@ -89,6 +98,10 @@ impl Datapath {
             #[cfg(feature = "bpf")]
             Self::Fast(fast) => {
                 let (overlay, task) = fast.start(around);
+                (Some(overlay), Box::pin(task))
+            }
+            Self::Slow(slow) => {
+                let (overlay, task) = slow.start(around);
                 (Some(overlay), Box::pin(task))
             }
             Self::None => (None, Box::pin(ignore(around))),

@@ -24,6 +24,9 @@ pub enum StartError {
     /// The overlay in user space cannot be started.
     #[error("sleeve: {0}")]
     Sleeve(String),
+    /// The kernel cannot run the fast data path.
+    #[error("fast data path: {0}")]
+    Kernel(String),
     /// The fast data path cannot be set up.
     #[error("fast data path: {0}; start with --no-fastdp to run without it")]
     Datapath(String),

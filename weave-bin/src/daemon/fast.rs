@@ -7,7 +7,8 @@ use tracing::info;
 use weave_datapath::PeerName as DataName;
 use weave_datapath::bpf::{Config, Device, MAC_AGE};
 use weave_datapath::fastdp::{Engine, EngineConfig, TableUpdate};
-use weave_datapath::netlink::Netlink;
+use weave_datapath::netlink::{self, Netlink};
+use weave_datapath::plane::Switching;
 use weave_mesh::peer::{PeerName, ShortId};
 
 use super::error::StartError;
@@ -37,13 +38,18 @@ impl Fast {
         let mut config = Config::new(&settings.bpf_dir, DATAPATH)
             .port(port)
             .mtu(settings.mtu);
-        let sleeve = Sleeve::open(settings, netlink, name).await?;
+        let sleeve = Sleeve::open(settings, name, Switching::Kernel)?;
         if let Some(sleeve) = &sleeve {
+            let apart = part(netlink, sleeve).await;
+            apart.map_err(|error| StartError::Sleeve(error.to_string()))?;
             config = config.tap(sleeve.device());
         }
         let device = Device::open(&config, netlink)
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| match error {
+                weave_datapath::bpf::Error::Kernel { .. } => StartError::Kernel(error.to_string()),
+                error => failed(&error),
+            })?;
         info!(
             "Bridge type is bridged_fastdp ({}, programs attached by {}, {:?})",
             device.tunnel_name(),
@@ -185,4 +191,13 @@ fn refused(error: impl std::fmt::Display) -> WireError {
     WireError(error.to_string())
 }
 
-const DATAPATH: &str = "vethwe-datapath";
+/// Brings the device of sleeve up, apart from the bridge: the programs take and give its frames.
+async fn part(netlink: &Netlink, sleeve: &Sleeve) -> Result<(), netlink::Error> {
+    let link = netlink.require_link(sleeve.device()).await?;
+    if link.master.is_some() {
+        netlink.set_master(link.index, None).await?;
+    }
+    sleeve.bring_up(netlink).await
+}
+
+pub(super) const DATAPATH: &str = "vethwe-datapath";

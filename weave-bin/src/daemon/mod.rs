@@ -16,8 +16,8 @@ mod passwords;
 pub mod peername;
 pub mod peers;
 mod prepare;
-#[cfg(feature = "bpf")]
 mod sleeve;
+mod slow;
 mod start;
 
 use std::process::ExitCode;

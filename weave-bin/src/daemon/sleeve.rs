@@ -19,16 +19,18 @@ use crate::args::daemon::Settings;
 
 /// Sleeve on this host.
 pub(super) struct Sleeve {
+    tap: Tap,
     plane: Plane,
     events: mpsc::Receiver<plane::Event>,
 }
 
 impl Sleeve {
-    /// Starts it. `None`, with a warning that says why: the kernel has no TAP devices.
-    pub(super) async fn open(
+    /// Starts it, with `switch` to decide about frames; its device is down. `None`, with a warning
+    /// that says why: the kernel has no TAP devices.
+    pub(super) fn open(
         settings: &Settings,
-        netlink: &Netlink,
         name: PeerName,
+        switch: Switching,
     ) -> Result<Option<Self>, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let tap = match Tap::create(DEVICE, cores.min(MAX_QUEUES)) {
@@ -40,8 +42,6 @@ impl Sleeve {
         };
         let failed = |error: &dyn std::fmt::Display| StartError::Sleeve(error.to_string());
         tap.set_persistent(true).map_err(|error| failed(&error))?;
-        let up = tap.bring_up(netlink).await;
-        up.map_err(|error| failed(&error))?;
 
         let host = match settings.listen.ip() {
             IpAddr::V4(host) => host,
@@ -52,11 +52,19 @@ impl Sleeve {
             us: DataName(name.into()),
             host,
             port,
-            switch: Switching::Kernel,
+            switch,
         };
         let (plane, events) = Plane::start(config, &tap)
             .map_err(|error| failed(&format_args!("UDP port {port}: {error}")))?;
-        Ok(Some(Self { plane, events }))
+        Ok(Some(Self { tap, plane, events }))
+    }
+
+    /// Brings its device up.
+    pub(super) async fn bring_up(
+        &self,
+        netlink: &Netlink,
+    ) -> Result<(), weave_datapath::netlink::Error> {
+        self.tap.bring_up(netlink).await
     }
 
     /// Name of the device by which frames come and go.
@@ -102,5 +110,5 @@ impl SleeveWire for Sleeve {
 }
 
 /// Tools of Weave Net remove links with `vethwe` in their name, too.
-const DEVICE: &str = "vethwe-sleeve";
+pub(super) const DEVICE: &str = "vethwe-sleeve";
 const MAX_QUEUES: usize = 4;

@@ -1,6 +1,5 @@
 //! The words after `weave lab`.
 
-use std::ffi::OsString;
 use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,6 +12,11 @@ use super::bench;
 use super::mesh;
 use super::plan::{Choice, DEFAULT_RANGE, Topology};
 use super::rotate;
+use commands::{Blocking, Cut, Exec, Launch, OneHost, OnePod, Ping, Stream};
+use terrain::Terrain;
+
+pub(crate) mod commands;
+mod terrain;
 
 /// Hosts as network namespaces of this machine, with real daemons, pods and packets.
 #[derive(Debug, Parser)]
@@ -42,6 +46,10 @@ pub(crate) enum Command {
     Down(Place),
     /// Cut hosts off from the others; among themselves they stay connected.
     Cut(Cut),
+    /// Let no packet of a UDP port through between two hosts.
+    Block(Blocking),
+    /// Undo blocks of a UDP port between two hosts.
+    Unblock(Blocking),
     /// Undo all cuts.
     Heal(Place),
     /// Kill a host's daemon with SIGKILL.
@@ -54,6 +62,8 @@ pub(crate) enum Command {
     DelPod(OnePod),
     /// Send echo requests between two places at a steady rate and count what is lost.
     Ping(Ping),
+    /// Send over TCP between two places and see when it flows and whether it stalls.
+    Stream(Stream),
     /// Change the password of a mesh in three steps while every pair of hosts pings.
     Rotate(rotate::Arguments),
     /// Start many daemons without data path and measure what the mesh costs.
@@ -97,6 +107,11 @@ pub(crate) struct Shape {
     /// Log level of the daemons.
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub(crate) log_level: String,
+    /// Encrypt connections between daemons with this password.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) password: Option<String>,
+    #[command(flatten)]
+    pub(crate) terrain: Terrain,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -111,6 +126,7 @@ impl Shape {
             topology: self.topology,
             range: self.ipalloc_range.trunc(),
             mtu: self.mtu,
+            conditions: self.terrain.conditions(),
         }
     }
 }
@@ -160,97 +176,6 @@ impl Report {
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.wait)
     }
-}
-
-/// `weave lab exec`.
-#[derive(Debug, Args)]
-pub(crate) struct Exec {
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// A host (2) or a pod (2/1).
-    #[arg(value_name = "HOST[/POD]")]
-    pub(crate) target: Target,
-    /// The command and its arguments.
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
-    pub(crate) command: Vec<OsString>,
-}
-
-/// `weave lab cut`.
-#[derive(Debug, Args)]
-pub(crate) struct Cut {
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// The hosts of one side.
-    #[arg(required = true, value_name = "HOST")]
-    pub(crate) hosts: Vec<usize>,
-}
-
-/// A command about one host.
-#[derive(Debug, Args)]
-pub(crate) struct OneHost {
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// The host's number.
-    #[arg(value_name = "HOST")]
-    pub(crate) host: usize,
-}
-
-/// A command about one pod.
-#[derive(Debug, Args)]
-pub(crate) struct OnePod {
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// The pod, as 2/1.
-    #[arg(value_name = "HOST/POD")]
-    pub(crate) target: Target,
-}
-
-/// `weave lab ping`.
-#[derive(Debug, Args)]
-pub(crate) struct Ping {
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// Where requests come from: a host (2) or a pod (2/1).
-    #[arg(value_name = "FROM")]
-    pub(crate) from: Target,
-    /// Where they go: a pod, or a host's bridge.
-    #[arg(value_name = "TO")]
-    pub(crate) to: Target,
-    /// Number of requests.
-    #[arg(long, default_value_t = 1000, value_name = "N",
-          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) count: u32,
-    /// Milliseconds between requests.
-    #[arg(long, default_value_t = 1, value_name = "MS",
-          value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    pub(crate) interval: u64,
-    /// Print one JSON object instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `weave lab launch`.
-#[derive(Debug, Args)]
-pub(crate) struct Launch {
-    /// Path of the network namespace.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) netns: PathBuf,
-    /// End when the process that launched this ends.
-    #[arg(long)]
-    pub(crate) die_with_parent: bool,
-    /// The command and its arguments.
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
-    pub(crate) command: Vec<OsString>,
 }
 
 /// A host, or a pod on a host; both count from 1.

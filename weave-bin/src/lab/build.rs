@@ -5,7 +5,8 @@
 //! was made.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -87,8 +88,23 @@ pub(crate) fn make_files(state: &StateDir, record: &Record) -> Result<(), Error>
         let id = pods::fresh_id().map_err(|error| Error::kernel("random numbers", error))?;
         let file = etc.join("machine-id");
         fs::write(&file, format!("{}\n", &id[..32])).map_err(Error::file(&file))?;
+        if let Some(password) = &record.password {
+            write_secret(&state.passwords(host.number), password)?;
+        }
     }
     Ok(())
+}
+
+fn write_secret(file: &Path, secret: &str) -> Result<(), Error> {
+    let mut options = fs::OpenOptions::new();
+    let opened = options
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file);
+    let written = opened.and_then(|mut opened| writeln!(opened, "{secret}"));
+    written.map_err(Error::file(file))
 }
 
 fn make_dir(path: &Path) -> Result<(), Error> {

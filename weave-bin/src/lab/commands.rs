@@ -12,19 +12,17 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{
-    Command, Cut, Exec, OneHost, OnePod, Ping, Place, Probe, Report, Run, Shape, Target, Up,
-};
+use super::args::commands::{Blocking, Cut, Exec, OneHost, OnePod};
+use super::args::{Command, Place, Probe, Report, Run, Shape, Up};
 use super::error::Error;
 use super::once::take_down;
-use super::plan::Plan;
-use super::probe::reach::EchoSocket;
+use super::plan::{Block, Plan};
 use super::process::{self, Process};
 use super::progress::Progress;
-use super::record::{Phase, Record, StateDir};
+use super::record::{Phase, Protection, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
-use super::{bench, build, daemons, mesh, ping, pods, rotate, teardown, underlay};
+use super::{bench, build, daemons, faults, mesh, pods, rotate, steady, teardown, underlay};
 use crate::stdout;
 
 /// Does what `command` says.
@@ -51,7 +49,10 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::Bench(bench) => bench::run(&bench).await,
             Command::Rotate(rotate) => rotate::run(&rotate).await,
             Command::Mesh(mesh) => mesh::run(&mesh).await,
-            Command::Ping(ping) => ping_steadily(&ping).await,
+            Command::Ping(ping) => steady::ping_steadily(&ping).await,
+            Command::Stream(stream) => steady::stream_steadily(&stream).await,
+            Command::Block(block) => change_blocks(&block, true).await,
+            Command::Unblock(block) => change_blocks(&block, false).await,
             Command::Exec(_) | Command::Launch(_) => Ok(ExitCode::FAILURE),
         }
     });
@@ -139,7 +140,10 @@ fn bring_down(place: &Place) -> Result<ExitCode, Error> {
 /// Plans, and refuses what cannot be done before anything is touched.
 fn prepare(shape: &Shape, progress: &Progress) -> Result<(StateDir, Record), Error> {
     let plan = Plan::new(&shape.choice())?;
-    let record = Record::new(plan, shape.log_level.clone());
+    let mut record = Record::new(plan, shape.log_level.clone());
+    record.password.clone_from(&shape.password);
+    let protection = Protection { trusted: false };
+    record.protection = shape.password.is_some().then_some(protection);
     let state = StateDir::new(&shape.place);
     progress.update("looking for an earlier lab");
     Ok((state, record))
@@ -265,6 +269,25 @@ async fn heal(place: &Place) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Blocks or unblocks a port between two hosts.
+async fn change_blocks(blocking: &Blocking, on: bool) -> Result<ExitCode, Error> {
+    let state = StateDir::new(&blocking.place);
+    let _lock = state.lock()?;
+    let mut record = state.load_up()?;
+    let Blocking { a, b, port, .. } = *blocking;
+    record.require_host(a)?;
+    record.require_host(b)?;
+    record
+        .blocks
+        .retain(|block| !block.is_between(a, b) || block.port != port);
+    if on {
+        record.blocks.push(Block { a, b, port });
+    }
+    faults::put(&record.plan, &record.blocks).await?;
+    state.save(&record)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn kill_daemon(one: &OneHost) -> Result<ExitCode, Error> {
     let state = StateDir::new(&one.place);
     let _lock = state.lock()?;
@@ -323,59 +346,6 @@ async fn del_pod(one: &OnePod) -> Result<ExitCode, Error> {
     pods::remove(&state, &mut record, one.target.host, pod).await?;
     state.save(&record)?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn ping_steadily(args: &Ping) -> Result<ExitCode, Error> {
-    let record = StateDir::new(&args.place).load_up()?;
-    let namespace = underlay::open(record.namespace(args.from)?)?;
-    let (from, to) = (
-        address(&record, args.from).await?,
-        address(&record, args.to).await?,
-    );
-    let token = u64::from(std::process::id()) << 16 | u64::from(args.count & 0xffff);
-    let socket = EchoSocket::open(&namespace, from, token)
-        .map_err(|reason| Error::kernel("ping", reason))?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let (flag, count) = (Arc::clone(&stop), args.count);
-    let interval = Duration::from_millis(args.interval);
-    let mut work =
-        tokio::task::spawn_blocking(move || ping::ping(&socket, to, count, interval, &flag));
-    let tally = match until_signal(&mut work, &stop).await {
-        Some(tally) => tally,
-        // Stopped by hand: what was counted so far is still worth telling.
-        None => work.await,
-    };
-    let tally = tally.map_err(|error| Error::kernel("ping", error))?;
-    if args.json {
-        let text = serde_json::to_string(&tally).map_err(|error| Error::kernel("ping", error))?;
-        stdout::show_line(text);
-    } else {
-        stdout::show_line(format_args!(
-            "{} to {}: {}",
-            args.from,
-            args.to,
-            tally.line()
-        ));
-    }
-    Ok(if tally.lost == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-/// The overlay address of a pod or of a host's bridge.
-async fn address(record: &Record, target: Target) -> Result<std::net::Ipv4Addr, Error> {
-    if let Some(pod) = target.pod {
-        return Ok(record.pod(target.host, pod)?.address.addr());
-    }
-    let host = record.namespace(target)?;
-    let addresses = underlay::bridge_addresses(host).await?;
-    addresses.first().map(ipnet::Ipv4Net::addr).ok_or_else(|| {
-        Error::State(format!(
-            "the bridge of {target} has no address; add a pod there first"
-        ))
-    })
 }
 
 /// As shells report a command ended by SIGINT.

@@ -12,6 +12,10 @@ use clap::ValueEnum;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+mod conditions;
+
+pub(crate) use conditions::{Block, CABLED, Conditions, Fault, Nat, OverlayChoice, TUNNEL_PORT};
+
 /// How the hosts are cabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,6 +53,8 @@ pub(crate) struct Choice {
     pub(crate) range: Ipv4Net,
     /// MTU of the pods in bytes; `None` leaves it to the daemon.
     pub(crate) mtu: Option<u16>,
+    /// What hosts run and what the network does to packets.
+    pub(crate) conditions: Conditions,
 }
 
 /// A whole lab.
@@ -70,6 +76,9 @@ pub(crate) struct Plan {
     pub(crate) cables: Vec<Cable>,
     /// Pods each host starts with.
     pub(crate) pods_per_host: usize,
+    /// What hosts run and what the network does to packets.
+    #[serde(default)]
+    pub(crate) conditions: Conditions,
 }
 
 /// One host.
@@ -135,12 +144,14 @@ impl Plan {
             topology: choice.topology,
             range: choice.range,
             mtu: choice.mtu,
-            underlay_mtu: choice.mtu.map_or(UNDERLAY_MTU, |mtu| {
-                UNDERLAY_MTU.max(u32::from(mtu) + VXLAN_OVERHEAD)
+            underlay_mtu: choice.conditions.known_mtu().unwrap_or_else(|| {
+                let needed = choice.mtu.map_or(0, |mtu| u32::from(mtu) + VXLAN_OVERHEAD);
+                UNDERLAY_MTU.max(needed)
             }),
             hosts: Vec::with_capacity(hosts),
             cables,
             pods_per_host: choice.pods,
+            conditions: choice.conditions.clone(),
         };
         for number in 1..=hosts {
             let neighbours = plan.neighbours(number);
@@ -258,6 +269,15 @@ pub(crate) enum PlanError {
     /// An MTU no interface has.
     #[error("--mtu must be from 576 to 65000, not {0}")]
     Mtu(u16),
+    /// An MTU no cable has.
+    #[error("--underlay-mtu must be from 576 to 65000, not {0}")]
+    UnderlayMtu(u16),
+    /// A hole of no size.
+    #[error("--black-hole needs --underlay-mtu: larger packets vanish")]
+    BlackHole,
+    /// A router where there is nothing to route to.
+    #[error("--nat needs --topology full")]
+    NatNeedsSwitch,
 }
 
 fn check_choice(choice: &Choice) -> Result<(), PlanError> {
@@ -289,6 +309,7 @@ fn check_choice(choice: &Choice) -> Result<(), PlanError> {
     if let Some(mtu) = choice.mtu.filter(|mtu| !(576..=65000).contains(mtu)) {
         return Err(PlanError::Mtu(mtu));
     }
+    choice.conditions.check(choice)?;
     let reserved = ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3"].map(net);
     if let Some(found) = reserved.into_iter().find(|net| overlap(*net, choice.range)) {
         return Err(PlanError::Reserved(choice.range, found));

@@ -15,8 +15,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid, setsid};
 use weave_datapath::netns::{Namespace, named_path};
 
-use super::args::Launch;
+use super::args::commands::Launch;
 use super::error::Error;
+use super::plan::CABLED;
 use super::record::{Record, StateDir};
 
 /// A process that may have ended.
@@ -175,13 +176,19 @@ fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String>
         flags.extend(["--mtu".to_owned(), mtu.to_string()]);
     }
     if record.mesh_only {
+        flags.push("--no-overlay".to_owned());
+    } else if !plan.has_fastdp(number) {
         flags.push("--no-fastdp".to_owned());
     }
     if let Some(protection) = record.protection {
         let file = state.passwords(number).display().to_string();
         flags.extend(["--password-file".to_owned(), file]);
-        if protection.trusted {
-            let networks = plan.networks(number);
+        let trusted = match plan.conditions.trusted.as_deref() {
+            Some(CABLED) => Some(plan.networks(number)),
+            Some(given) => Some(given.to_owned()),
+            None => protection.trusted.then(|| plan.networks(number)),
+        };
+        if let Some(networks) = trusted {
             flags.extend(["--trusted-subnets".to_owned(), networks]);
         }
     }
@@ -189,6 +196,7 @@ fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String>
         plan.hosts[number - 1]
             .neighbours
             .iter()
+            .filter(|n| plan.is_dialled(n.number))
             .map(|n| n.address.to_string()),
     );
     flags

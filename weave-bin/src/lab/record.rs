@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 
 use super::args::{Place, Target};
 use super::error::Error;
-use super::plan::Plan;
+use super::plan::{Block, Plan};
 
 /// The files of one lab.
 #[derive(Debug, Clone)]
@@ -185,6 +185,12 @@ pub(crate) struct Record {
     /// Whether daemons have no data path.
     #[serde(default)]
     pub(crate) mesh_only: bool,
+    /// The password of connections between daemons until it is written to their files.
+    #[serde(skip)]
+    pub(crate) password: Option<String>,
+    /// Ports that were blocked by hand.
+    #[serde(default)]
+    pub(crate) blocks: Vec<Block>,
     /// Wall times of CNI ADD in milliseconds.
     pub(crate) cni_add_ms: Vec<f64>,
     /// Kernel settings of this machine that were raised, with what they were.
@@ -242,6 +248,8 @@ impl Record {
             log_level,
             protection: None,
             mesh_only: false,
+            password: None,
+            blocks: Vec::new(),
             cni_add_ms: Vec::new(),
             raised: Vec::new(),
         }
@@ -317,7 +325,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::plan::{Choice, DEFAULT_RANGE, Topology};
+    use crate::lab::plan::{Choice, Conditions, DEFAULT_RANGE, Topology};
 
     fn record() -> Record {
         let plan = Plan::new(&Choice {
@@ -327,6 +335,7 @@ mod tests {
             topology: Topology::Full,
             range: DEFAULT_RANGE.parse().unwrap(),
             mtu: None,
+            conditions: Conditions::default(),
         });
         let mut record = Record::new(plan.unwrap(), "info".to_owned());
         record.pods.push(Pod {

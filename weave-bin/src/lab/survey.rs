@@ -294,7 +294,7 @@ const RING_WIDTH: usize = 48;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::plan::{Choice, DEFAULT_RANGE, Plan, Topology};
+    use crate::lab::plan::{Choice, Conditions, DEFAULT_RANGE, Plan, Topology};
     use crate::lab::record::Pod;
 
     fn record() -> Record {
@@ -305,6 +305,7 @@ mod tests {
             topology: Topology::Full,
             range: DEFAULT_RANGE.parse().unwrap(),
             mtu: None,
+            conditions: Conditions::default(),
         });
         let mut record = Record::new(plan.unwrap(), "info".to_owned());
         for host in 1..=2 {

@@ -57,8 +57,8 @@ pub(crate) fn remove(state: &StateDir) -> Result<bool, Error> {
     }
 }
 
-/// Whether the namespace `name` is of the lab `lab`: `LAB-switch`, `LAB-N` or `LAB-N-pod-M`. A lab
-/// whose name begins with ours is another lab.
+/// Whether the namespace `name` is of the lab `lab`: `LAB-switch`, `LAB-N`, `LAB-N-nat` or
+/// `LAB-N-pod-M`. A lab whose name begins with ours is another lab.
 fn belongs(name: &str, lab: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some(rest) = name
@@ -68,7 +68,7 @@ fn belongs(name: &str, lab: &str) -> bool {
         return false;
     };
     rest == "switch"
-        || number(rest)
+        || number(rest.strip_suffix("-nat").unwrap_or(rest))
         || rest
             .split_once("-pod-")
             .is_some_and(|(host, pod)| number(host) && number(pod))
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn namespaces_of_other_labs_are_left_alone() {
-        for name in ["lab-1", "lab-12", "lab-switch", "lab-1-pod-2"] {
+        for name in ["lab-1", "lab-12", "lab-switch", "lab-1-pod-2", "lab-3-nat"] {
             assert!(belongs(name, "lab"), "{name}");
         }
         for name in [
@@ -156,6 +156,7 @@ mod tests {
             "lab-1-pod-x",
             "lab2-1",
             "lab-1-2",
+            "lab-x-nat",
         ] {
             assert!(!belongs(name, "lab"), "{name}");
         }

@@ -11,6 +11,7 @@ use weave_datapath::netns::{Namespace, named_path};
 
 use super::error::Error;
 use super::plan::{Cable, Plan, Plug};
+use super::{faults, nat};
 
 /// Opens the namespace called `name`.
 ///
@@ -39,15 +40,42 @@ pub(crate) async fn build(plan: &Plan) -> Result<(), Error> {
         // A host must not forward on its own: only the overlay may relay.
         write_setting(&namespace, "net/ipv4/ip_forward", "0").await?;
     }
+    if let Some(nat) = plan.nat() {
+        create(&nat.namespace).await?;
+    }
     for cable in &plan.cables {
-        let a = open(&plug_namespace(plan, &cable.a))?;
-        let b = open(&plug_namespace(plan, &cable.b))?;
+        let a = namespace_of(plan, &cable.a)?;
+        let b = namespace_of(plan, &cable.b)?;
         lay(cable, &a, &b, plan.underlay_mtu).await?;
         if let (None, Some((_, netlink))) = (cable.b.host, &switch) {
             join(netlink, &cable.b.device, SWITCH).await?;
         }
     }
-    Ok(())
+    if let Some(nat) = plan.nat() {
+        nat::build(plan, &nat).await?;
+    }
+    faults::put(plan, &[]).await
+}
+
+/// The namespace that an end of a cable is in.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn namespace_of(plan: &Plan, plug: &Plug) -> Result<Namespace, Error> {
+    open(&plug_namespace(plan, plug))
+}
+
+/// Has the kernel cut what leaves by an end of a cable into packets of their own.
+///
+/// # Errors
+/// What the kernel refused.
+pub(crate) async fn send_one_by_one(plan: &Plan, plug: &Plug) -> Result<(), Error> {
+    let netlink = open_netlink(&namespace_of(plan, plug)?)?;
+    let index = find(&netlink, &plug.device).await?;
+    netlink
+        .set_gso_max_segs(index, 1)
+        .await
+        .map_err(|error| Error::kernel(format!("cable {}", plug.device), error))
 }
 
 /// Makes a namespace with its loopback interface up.
@@ -126,6 +154,12 @@ pub(crate) async fn bridge_addresses(host: &str) -> Result<Vec<ipnet::Ipv4Net>, 
 
 fn plug_namespace<'a>(plan: &'a Plan, plug: &Plug) -> std::borrow::Cow<'a, str> {
     match plug.host {
+        // The switch sees the router in the place of the host behind it.
+        Some(number) if plan.conditions.nat == Some(number) => plan
+            .nat()
+            .map(|nat| nat.namespace)
+            .unwrap_or_default()
+            .into(),
         Some(number) => plan.hosts[number - 1].namespace.as_str().into(),
         None => plan.switch().unwrap_or_default().into(),
     }
@@ -154,7 +188,7 @@ async fn lay(cable: &Cable, a: &Namespace, b: &Namespace, mtu: u32) -> Result<()
 /// Takes the first end of each cable up or down; the other end loses its carrier with it.
 async fn set_cables(plan: &Plan, cables: &[&Cable], up: bool) -> Result<(), Error> {
     for cable in cables {
-        let netlink = open_netlink(&open(&plug_namespace(plan, &cable.a))?)?;
+        let netlink = open_netlink(&namespace_of(plan, &cable.a)?)?;
         let device = &cable.a.device;
         let index = find(&netlink, device).await?;
         let done = if up {
@@ -191,19 +225,19 @@ async fn set_up(netlink: &Netlink, device: &str) -> Result<(), Error> {
         .map_err(|error| Error::kernel(format!("set {device} up"), error))
 }
 
-async fn find(netlink: &Netlink, device: &str) -> Result<u32, Error> {
+pub(crate) async fn find(netlink: &Netlink, device: &str) -> Result<u32, Error> {
     let found = netlink.link_by_name(device).await;
     let link = found.map_err(|error| Error::kernel(device, error))?;
     link.map(|link| link.index)
         .ok_or_else(|| Error::kernel(device, "there is no such interface"))
 }
 
-fn open_netlink(namespace: &Namespace) -> Result<Netlink, Error> {
+pub(crate) fn open_netlink(namespace: &Namespace) -> Result<Netlink, Error> {
     Netlink::open_in(namespace)
         .map_err(|error| Error::kernel(format!("netlink in {}", namespace.path().display()), error))
 }
 
-async fn write_setting(
+pub(crate) async fn write_setting(
     namespace: &Namespace,
     setting: &'static str,
     value: &'static str,

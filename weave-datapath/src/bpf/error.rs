@@ -89,7 +89,7 @@ pub enum Error {
 
 impl Error {
     /// A refused BPF operation.
-    pub(super) fn kernel(
+    pub(crate) fn kernel(
         operation: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {

@@ -28,6 +28,7 @@ pub use device::{Config, Device, Opened, remove};
 pub use error::Error;
 pub use maps::{LearnedMac, MAC_AGE};
 pub use programs::Hook;
+pub use tunnel::name as tunnel_name;
 
 /// Makes `dir` usable for [`Config`], mounting a BPF file system when it is on none; nothing else
 /// is touched. For callers that want to know before they change the host.

@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Name of the tunnel device on `port`.
-pub(super) fn name(port: u16) -> String {
+#[must_use]
+pub fn name(port: u16) -> String {
     format!("vxlan-{port}")
 }
 

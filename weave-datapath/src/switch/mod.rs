@@ -101,6 +101,14 @@ impl MacTable {
             .retain(|_, learned| now.saturating_sub(learned.seen) < MAX_AGE);
     }
 
+    /// Forgets the addresses of all peers but those that `is_there` knows.
+    pub fn retain(&mut self, is_there: impl Fn(PeerName) -> bool) {
+        self.entries.retain(|_, learned| match learned.owner {
+            Owner::Local => true,
+            Owner::Peer(peer) => is_there(peer),
+        });
+    }
+
     /// Forgets all addresses of a peer that has left.
     pub fn forget(&mut self, peer: PeerName) {
         self.entries
@@ -172,6 +180,11 @@ mod tests {
         table.forget(OTHER);
         assert_eq!(table.owner(MAC), Some(Owner::Peer(PEER)));
         table.forget(PEER);
+        assert_eq!(table.owner(MAC), None);
+        table.learn_remote(ms(0), MAC, PEER);
+        table.retain(|peer| peer == PEER);
+        assert_eq!(table.owner(MAC), Some(Owner::Peer(PEER)));
+        table.retain(|peer| peer == OTHER);
         assert_eq!(table.owner(MAC), None);
     }
 

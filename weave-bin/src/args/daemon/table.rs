@@ -63,7 +63,8 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     ),
     Flag::value("nickname").explained("NAME", "", "name shown to people; else the host name"),
     Flag::switch("no-discovery").explained("", "", "connect to the peers given only"),
-    Flag::switch("no-fastdp").explained("", "", "join the mesh but forward no frames"),
+    Flag::switch("no-fastdp").explained("", "", "forward frames in user space alone, by sleeve"),
+    Flag::switch("no-overlay").explained("", "", "join the mesh but forward no frames"),
     Flag::secret("password").explained(
         "WORD",
         "",

@@ -146,6 +146,7 @@ fn choice(overlay: &Overlay) -> Choice {
             .parse()
             .expect("invariant: the default range is a network"),
         mtu: overlay.mtu,
+        conditions: crate::lab::plan::Conditions::default(),
     }
 }
 

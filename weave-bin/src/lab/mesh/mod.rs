@@ -21,7 +21,7 @@ use self::outcome::{Outcome, spread};
 use super::args::Place;
 use super::error::Error;
 use super::once::once;
-use super::plan::{Choice, DEFAULT_RANGE, Plan, Topology};
+use super::plan::{Choice, Conditions, DEFAULT_RANGE, Plan, Topology};
 use super::progress::Progress;
 use super::record::{Protection, Record, StateDir};
 use super::{build, daemons, process, underlay};
@@ -91,6 +91,7 @@ fn record(arguments: &Arguments) -> Result<Record, Error> {
             .parse()
             .expect("invariant: the default range is a network"),
         mtu: None,
+        conditions: Conditions::default(),
     })?;
     if !arguments.all_addresses {
         for host in &mut plan.hosts {

@@ -10,6 +10,7 @@ fn choice(hosts: usize, topology: Topology) -> Choice {
         topology,
         range: DEFAULT_RANGE.parse().unwrap(),
         mtu: None,
+        conditions: Conditions::default(),
     }
 }
 

@@ -27,7 +27,7 @@ use self::outcome::{Links, Outcome, Step};
 use super::args::Place;
 use super::error::Error;
 use super::once::once;
-use super::plan::{Choice, DEFAULT_RANGE, Plan, Topology};
+use super::plan::{Choice, Conditions, DEFAULT_RANGE, Plan, Topology};
 use super::process::{self, Process};
 use super::progress::Progress;
 use super::record::{Protection, Record, StateDir};
@@ -89,6 +89,7 @@ fn choice(arguments: &Arguments) -> Choice {
             .parse()
             .expect("invariant: the default range is a network"),
         mtu: None,
+        conditions: Conditions::default(),
     }
 }
 
