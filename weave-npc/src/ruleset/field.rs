@@ -178,7 +178,7 @@ impl Field {
     }
 }
 
-/// Ethernet protocol of IPv4 (linux/if_ether.h).
+/// Ethernet protocol of IPv4 (`linux/if_ether.h`).
 pub(crate) const ETHER_IPV4: u16 = 0x0800;
 /// Ethernet protocol of IPv6.
 pub(crate) const ETHER_IPV6: u16 = 0x86dd;

@@ -1,8 +1,8 @@
-//! Rulesets of nf_tables as plain values: built, printed, compared and walked without a kernel.
+//! Rulesets of `nf_tables` as plain values: built, printed, compared and walked without a kernel.
 //!
 //! A [`Ruleset`] is a set of [`Table`]s with [`Chain`]s of [`Rule`]s and [`Set`]s. It knows nothing
 //! of policies. [`Ruleset::check`] says whether the kernel can take it, `Display` prints it as `nft`
-//! reads it, [`Ruleset::diff`] gives the smallest [`Transaction`] from one to another and `Walk`
+//! reads it, [`Ruleset::diff`] gives the smallest [`Transaction`] from one to another and [`Walk`]
 //! decides what happens to a packet.
 //!
 //! Invariant: everything is ordered by name or position, so equal contents are equal values and
@@ -13,23 +13,34 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+mod apply;
 mod chain;
+mod check;
+mod diff;
+mod edit;
 mod field;
 mod name;
+mod packet;
 mod render;
 mod rule;
 mod set;
 mod value;
+mod walk;
 
+pub use apply::ApplyError;
 pub use chain::{Base, Chain, ChainType, Hook, Policy};
+pub use check::{Fault, Invalid};
+pub use diff::{Change, Transaction};
 pub use field::Field;
 pub use name::{Comment, IfName, Name, NameError};
+pub use packet::{Packet, Payload, Transport};
 pub use rule::{
     Limit, Log, MarkChange, Match, NatFlags, NatTarget, Operand, Reject, Rule, SetRef, Statement,
     Unit,
 };
 pub use set::{DataType, Datum, Entry, Set, Verdict};
 pub use value::{CtState, CtStatus, Direction, FibType, Key, NfProto, PktType, Span, Type, Value};
+pub use walk::{Deed, Fate, Outcome, Step, Walk};
 
 /// Some tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

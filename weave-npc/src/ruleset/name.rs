@@ -79,6 +79,9 @@ impl Borrow<str> for Name {
 pub struct IfName([u8; IFNAMSIZ]);
 
 impl IfName {
+    /// What the kernel compares where a packet has no such device.
+    pub(super) const NONE: Self = Self([0; IFNAMSIZ]);
+
     /// Checks and keeps a name.
     ///
     /// # Errors

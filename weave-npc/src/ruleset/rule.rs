@@ -363,9 +363,14 @@ impl Statement {
 /// Conditions on one field. They do not check that value and field have one type:
 /// [`Ruleset::check`](super::Ruleset::check) does.
 impl Field {
-    /// Equal to a value.
+    /// Equal to a value; for connection states and status, one of the given bits.
     pub fn is(self, value: impl Into<Value>) -> Match {
-        Match::on(self, Operand::Value(value.into()))
+        let operand = match value.into() {
+            Value::CtState(states) => Operand::States(states),
+            Value::CtStatus(statuses) => Operand::Statuses(statuses),
+            value => Operand::Value(value),
+        };
+        Match::on(self, operand)
     }
 
     /// Within a range.
@@ -398,16 +403,6 @@ impl Field {
         Match::on(self, Operand::Masked { mask, value })
     }
 
-    /// A connection in one of these states.
-    pub fn has_state(self, states: CtState) -> Match {
-        Match::on(self, Operand::States(states))
-    }
-
-    /// A connection with one of these bits of status.
-    pub fn has_status(self, statuses: CtStatus) -> Match {
-        Match::on(self, Operand::Statuses(statuses))
-    }
-
     /// In a set of the table.
     pub fn in_set(self, set: &Name) -> Match {
         Match::on(self, Operand::Set(SetRef::Named(set.clone())))
@@ -429,6 +424,7 @@ impl Field {
             .and_then(|key| key.parts().first())
             .copied();
         match single {
+            Some(span) if set.elements.len() == 1 && span.is_single() => self.is(span.first()),
             Some(span) if set.elements.len() == 1 => self.within(span),
             _ => Match::on(self, Operand::Set(SetRef::Anonymous(Box::new(set)))),
         }

@@ -85,20 +85,6 @@ impl Type {
         )
     }
 
-    /// The largest value, of types whose ranges mean something.
-    pub(crate) fn largest(self) -> Option<Value> {
-        Some(match self {
-            Self::Ipv4 => Value::Ipv4(Ipv4Addr::BROADCAST),
-            Self::Ipv6 => Value::Ipv6(Ipv6Addr::from(u128::MAX)),
-            Self::Ether => Value::Ether([0xff; 6]),
-            Self::Proto => Value::Proto(u8::MAX),
-            Self::Port => Value::Port(u16::MAX),
-            Self::Icmp => Value::Icmp(u8::MAX),
-            Self::Icmpv6 => Value::Icmpv6(u8::MAX),
-            _ => return None,
-        })
-    }
-
     /// The name in `nft` syntax.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -153,7 +139,7 @@ pub enum Value {
     IfName(IfName),
     /// One or several states of a connection.
     CtState(CtState),
-    /// Bits of `ct status` (linux/netfilter/nf_conntrack_common.h `IPS_*`).
+    /// Bits of `ct status` (`IPS_*` in the kernel's `nf_conntrack_common.h`).
     CtStatus(CtStatus),
     /// Which side of a connection sent the packet.
     CtDirection(Direction),
@@ -313,7 +299,7 @@ pub enum NfProto {
     Ipv6,
 }
 
-/// How the link layer delivered a packet (linux/if_packet.h).
+/// How the link layer delivered a packet (`linux/if_packet.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PktType {
     /// To this host.
@@ -326,7 +312,7 @@ pub enum PktType {
     Other,
 }
 
-/// What the routing table says about an address (linux/rtnetlink.h `RTN_*`).
+/// What the routing table says about an address (`RTN_*` in `linux/rtnetlink.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FibType {
     /// A route leads there.
