@@ -21,6 +21,7 @@
 //! | `sleeve` | the overlay in user space: plain or encrypted, through NAT (feature `sleeve`) |
 //! | [`gso`] | large frames: cut into packets, put together from packets |
 //! | `tap`, `plane` | frames between the kernel and sleeve (feature `sleeve`) |
+//! | [`xtables`] | legacy iptables tables as values, read and replaced whole |
 //! | [`switch`] | who is behind which address, where no kernel program knows |
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
@@ -60,6 +61,8 @@ pub mod switch;
 pub mod sysctl;
 #[cfg(feature = "sleeve")]
 pub mod tap;
+#[cfg(feature = "netlink")]
+pub mod xtables;
 
 pub use fastdp::{PeerName, ShortId};
 

@@ -27,23 +27,30 @@ pub async fn attach(request: &Request) -> Result<Attachment, Error> {
     attach_from(&host, request).await
 }
 
+/// What [`attach`] would do, in order, without doing it; empty when everything is in place.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn preview(request: &Request) -> Result<Vec<Step>, Error> {
+    let host = Namespace::current().map_err(|error| unobserved(request, error))?;
+    preview_from(&host, request).await
+}
+
+/// [`preview`] for a bridge of the namespace `host`.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn preview_from(host: &Namespace, request: &Request) -> Result<Vec<Step>, Error> {
+    let observed = Ends::open(host, request)?.observe().await?;
+    Ok(plan(request, &observed))
+}
+
 /// [`attach`] to a bridge of the namespace `host`.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn attach_from(host: &Namespace, request: &Request) -> Result<Attachment, Error> {
-    request.check()?;
-    if host.is_same_as(&request.netns) {
-        return Err(Error::HostNamespace);
-    }
-    let open = |namespace| Netlink::open_in(namespace).map_err(|error| unobserved(request, error));
-    let mut ends = Ends {
-        request,
-        host: open(host)?,
-        pod: open(&request.netns)?,
-        host_namespace: host,
-        pair: None,
-    };
+    let mut ends = Ends::open(host, request)?;
     let mut attempt = 1;
     loop {
         let observed = ends.observe().await?;
@@ -71,6 +78,24 @@ struct Ends<'a> {
 }
 
 // ===== looking =====
+
+impl<'a> Ends<'a> {
+    fn open(host: &'a Namespace, request: &'a Request) -> Result<Self, Error> {
+        request.check()?;
+        if host.is_same_as(&request.netns) {
+            return Err(Error::HostNamespace);
+        }
+        let open =
+            |namespace| Netlink::open_in(namespace).map_err(|error| unobserved(request, error));
+        Ok(Self {
+            request,
+            host: open(host)?,
+            pod: open(&request.netns)?,
+            host_namespace: host,
+            pair: None,
+        })
+    }
+}
 
 impl Ends<'_> {
     async fn observe(&mut self) -> Result<Observed, Error> {

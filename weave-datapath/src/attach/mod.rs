@@ -20,7 +20,7 @@ mod request;
 mod tests;
 
 pub use self::{
-    apply::{attach, attach_from},
+    apply::{attach, attach_from, preview, preview_from},
     detach::{detach, detach_from},
     error::{Error, StepError},
     names::host_names,
