@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use super::bench;
 use super::mesh;
 use super::plan::{Choice, DEFAULT_RANGE, Topology};
-use super::rotate;
+use super::{restart, rotate};
 use commands::{Blocking, Cut, Exec, Launch, OneHost, OnePod, Ping, Stream};
 use terrain::Terrain;
 
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Stream(Stream),
     /// Change the password of a mesh in three steps while every pair of hosts pings.
     Rotate(rotate::Arguments),
+    /// End and start a daemon many times under traffic and count what is lost.
+    Restart(restart::Arguments),
     /// Start many daemons without data path and measure what the mesh costs.
     Mesh(mesh::Arguments),
     /// Measure the overlay against the kernel's own means.

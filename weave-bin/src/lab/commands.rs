@@ -22,7 +22,9 @@ use super::progress::Progress;
 use super::record::{Phase, Protection, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
-use super::{bench, build, daemons, faults, mesh, pods, rotate, steady, teardown, underlay};
+use super::{
+    bench, build, daemons, faults, mesh, pods, restart, rotate, steady, teardown, underlay,
+};
 use crate::stdout;
 
 /// Does what `command` says.
@@ -48,6 +50,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::DelPod(pod) => del_pod(&pod).await,
             Command::Bench(bench) => bench::run(&bench).await,
             Command::Rotate(rotate) => rotate::run(&rotate).await,
+            Command::Restart(restart) => restart::run(&restart).await,
             Command::Mesh(mesh) => mesh::run(&mesh).await,
             Command::Ping(ping) => steady::ping_steadily(&ping).await,
             Command::Stream(stream) => steady::stream_steadily(&stream).await,

@@ -29,6 +29,7 @@ mod process;
 mod progress;
 mod record;
 mod render;
+mod restart;
 mod rotate;
 mod stats;
 mod steady;
