@@ -4,13 +4,16 @@
 //! build otherwise. [`LAYOUT`] changes with any of them.
 
 /// `WEAVE_LAYOUT`: maps of another layout are replaced, not read.
-pub(super) const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
 /// `WEAVE_OWN`: index of the cell with our own flood list.
 pub(super) const OWN: u32 = 4096;
 /// `WEAVE_HOPS`: index of the first flood list cell.
 pub(super) const HOPS: u32 = OWN + 1;
 /// `WEAVE_LOCAL`: owner of an address behind our own bridge.
 pub(super) const LOCAL: u32 = 0x1_0000;
+
+/// `WEAVE_TABLES`: the generation that user space raises.
+pub(super) const TABLES: u32 = 0;
 
 /// `BPF_F_INNER_MAP`, from `linux/bpf.h`: inner arrays may differ in length.
 pub(super) const INNER_MAP: u32 = 1 << 12;

@@ -1,7 +1,8 @@
 //! The pinned maps: reading and writing them from user space.
 //!
 //! Invariant: the forwarding table is never edited in place. A new array is filled and then takes
-//! the old one's place in one step, so that a frame is forwarded by the state of one moment.
+//! the old one's place in one step, so that a frame is forwarded by the state of one moment. After
+//! every change the generation is raised, so that no program goes on with what it decided before.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -9,7 +10,7 @@ use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray
 
 use super::{
     Counters, Error,
-    abi::{Cell, Config, INNER_MAP, LOCAL, Mac},
+    abi::{Cell, Config, INNER_MAP, LOCAL, Mac, TABLES},
     cells,
     counters::Counter,
     pins::{CONFIG, MAPS, Pins},
@@ -37,6 +38,7 @@ pub struct LearnedMac {
 pub(super) struct Maps {
     table: ArrayOfMaps<MapData, Array<MapData, Cell>>,
     macs: HashMap<MapData, u64, Mac>,
+    generations: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -66,6 +68,7 @@ impl Maps {
         Ok(Self {
             table: pinned(pins, "table")?,
             macs: pinned(pins, "macs")?,
+            generations: pinned(pins, "generations")?,
             counters: pinned(pins, "counters")?,
         })
     }
@@ -91,7 +94,17 @@ impl Maps {
         for (index, cell) in filled {
             array.set(index, cell, 0).map_err(failed)?;
         }
-        self.table.set(0, &array, 0).map_err(failed)
+        self.table.set(0, &array, 0).map_err(failed)?;
+        self.raise_generation()
+    }
+
+    /// Makes the programs forget what they decided by what was there before.
+    fn raise_generation(&mut self) -> Result<(), Error> {
+        let raised = self
+            .generations
+            .get(&TABLES, 0)
+            .and_then(|before| self.generations.set(TABLES, before.wrapping_add(1), 0));
+        raised.map_err(|source| Error::kernel("raise the generation of BPF tables", source))
     }
 
     /// Moves or forgets the addresses learned from the short ids in `moves`.
@@ -113,7 +126,7 @@ impl Maps {
                 None => self.forget(key).map_err(failed)?,
             }
         }
-        Ok(())
+        self.raise_generation()
     }
 
     /// Forgets addresses older than `age`; returns how many.
@@ -125,6 +138,9 @@ impl Maps {
         for key in &old {
             let forgotten = self.forget(*key);
             forgotten.map_err(|source| Error::kernel("age learned addresses", source))?;
+        }
+        if !old.is_empty() {
+            self.raise_generation()?;
         }
         Ok(old.len())
     }

@@ -81,7 +81,7 @@ impl Pins {
 /// The map written last and read first.
 pub(super) const CONFIG: &str = "config";
 /// The other maps.
-pub(super) const MAPS: [&str; 4] = ["table", "macs", "events", "counters"];
+pub(super) const MAPS: [&str; 5] = ["table", "macs", "generations", "events", "counters"];
 /// The programs, under their names in the object.
 pub(super) const PROGRAMS: [&str; 3] = ["weave_bridge", "weave_tunnel", "weave_user"];
 /// The links of the programs, in the same order.

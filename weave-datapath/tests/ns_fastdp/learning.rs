@@ -163,3 +163,42 @@ fn addresses_of_a_peer_with_a_new_short_id_move_along_and_old_ones_are_forgotten
     assert!(swept >= 2, "both pods' addresses, not {swept}");
     assert_eq!(whereabouts(&lab, 0, b.mac), None);
 }
+
+#[test]
+fn a_decision_does_not_outlive_what_it_was_made_from() {
+    if !root() {
+        return;
+    }
+    let lab = Lab::new(2, &[(0, 1)], 1);
+    let (a, b) = (&lab.hosts[0].pods[0], &lab.hosts[1].pods[0]);
+    let socket = a.udp(0);
+    let send = || {
+        let before = counters(&lab, 0);
+        socket.send_to(b"x", (b.address, 9)).unwrap();
+        let after = counters(&lab, 0);
+        let more = |counter| after.get(counter) - before.get(counter);
+        [Counter::Sent, Counter::Flooded, Counter::DropNoRoute].map(more)
+    };
+    assert!(round_trip(a, b).is_some());
+    assert_eq!(send(), [1, 0, 0]);
+
+    lab.daemon(0).ask(|device, engine| {
+        let mut next = engine.tables().clone();
+        let entry = next.peers.get_mut(&short_id(1)).unwrap();
+        entry.route = weave_datapath::fastdp::Route::Unreachable;
+        let update = device.tables().diff_to(&next);
+        device.apply(&update).unwrap();
+    });
+    assert_eq!(send(), [0, 0, 1], "the peer is no longer reached");
+
+    lab.daemon(0).ask(|device, engine| {
+        let update = device.tables().diff_to(engine.tables());
+        device.apply(&update).unwrap();
+    });
+    assert_eq!(send(), [1, 0, 0], "and is reached again");
+
+    std::thread::sleep(Duration::from_millis(20));
+    lab.daemon(0)
+        .ask(|device, _| device.sweep(Duration::from_millis(10)).unwrap());
+    assert_eq!(send(), [0, 1, 0], "the address is forgotten");
+}
