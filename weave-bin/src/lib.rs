@@ -11,6 +11,7 @@ pub mod cli;
 pub mod cni;
 pub mod daemon;
 pub mod http;
+pub mod kube;
 pub mod lab;
 pub mod logging;
 pub mod status;

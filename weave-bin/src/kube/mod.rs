@@ -1,0 +1,17 @@
+//! The cluster side: which peers there are, who starts the ring, and what becomes of peers whose
+//! Nodes are gone.
+//!
+//! ```text
+//!   API ─▶ nodes ────▶ targets of our daemon
+//!    ▲  └▶ record ┐
+//!    └─ writes ◀── reclaim ─▶ takeovers by our daemon
+//! ```
+//!
+//! Everything that decides is pure: [`record`], [`nodes`], [`quorum`], [`reclaim`]. Weave Net's
+//! pods share the record during a rolling update and must find in it what they wrote themselves.
+
+pub mod condition;
+pub mod nodes;
+pub mod quorum;
+pub mod reclaim;
+pub mod record;
