@@ -10,9 +10,19 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod index;
 mod labels;
+#[cfg(feature = "manifest")]
+pub mod manifest;
+pub mod model;
+#[cfg(feature = "netlink")]
+pub mod netlink;
+#[cfg(any(feature = "netlink", feature = "nflog"))]
+mod nfnetlink;
 pub mod ruleset;
 mod selector;
+pub mod verdict;
 
 pub use labels::Labels;
 pub use selector::{ParseSelectorError, Requirement, Selector};
+pub use verdict::{Decision, Flow, decide};

@@ -82,6 +82,16 @@ impl FromIterator<Requirement> for Selector {
 }
 
 impl Requirement {
+    /// The key it speaks of.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::In(key, _)
+            | Self::NotIn(key, _)
+            | Self::Exists(key)
+            | Self::DoesNotExist(key) => key,
+        }
+    }
+
     /// True if `labels` satisfies this condition.
     pub fn matches(&self, labels: &Labels) -> bool {
         match self {
