@@ -34,11 +34,19 @@ impl Transaction {
     /// [`ApplyError`] if a change does not fit; `ruleset` is unchanged then.
     pub fn apply(&self, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
         let mut next = ruleset.clone();
-        for change in &self.changes {
-            step(change, &mut next)?;
-        }
+        next.step(self)?;
         *ruleset = next;
         Ok(())
+    }
+}
+
+impl Ruleset {
+    /// Carries a transaction out in place; after an error the ruleset is in between.
+    pub(crate) fn step(&mut self, transaction: &Transaction) -> Result<(), ApplyError> {
+        transaction
+            .changes
+            .iter()
+            .try_for_each(|change| step(change, self))
     }
 }
 

@@ -416,8 +416,8 @@ fn types(kinds: &[Type]) -> Vec<&'static str> {
 
 /// `NFT_JUMP_STACK_SIZE` of the kernel.
 const MAX_DEPTH: usize = 16;
-/// `NFT_REG32_COUNT`: parts of a key.
-const MAX_PARTS: usize = 16;
+/// Parts of a key: the `nft` program packs their types by 6 bits into 32.
+const MAX_PARTS: usize = 5;
 /// `NFT_DATA_VALUE_MAXLEN`: bytes of a key.
 const MAX_KEY: usize = 64;
 /// IP protocol of TCP.

@@ -4,6 +4,7 @@
 //! chain or set that is not there, which is what the kernel asks of a batch.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use super::chain::{Base, Chain, Policy};
@@ -128,6 +129,52 @@ pub enum Change {
         /// Its place.
         index: usize,
     },
+}
+
+/// The object that changes, for example `table inet weave chain forward rule 3`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddTable(id) | Self::DeleteTable(id) => write!(f, "table {id}"),
+            Self::AddChain { table, chain, .. }
+            | Self::SetPolicy { table, chain, .. }
+            | Self::FlushChain { table, chain }
+            | Self::DeleteChain { table, chain } => write!(f, "table {table} chain {chain}"),
+            Self::AddSet { table, set, .. } | Self::DeleteSet { table, set } => {
+                write!(f, "table {table} set {set}")
+            }
+            Self::AddElements {
+                table,
+                set,
+                elements,
+                ..
+            } => {
+                write!(
+                    f,
+                    "table {table} set {set}: one of {} elements",
+                    elements.len()
+                )
+            }
+            Self::DeleteElements {
+                table, set, keys, ..
+            } => {
+                write!(f, "table {table} set {set}: one of {} elements", keys.len())
+            }
+            Self::InsertRule {
+                table,
+                chain,
+                index,
+                ..
+            }
+            | Self::DeleteRule {
+                table,
+                chain,
+                index,
+            } => {
+                write!(f, "table {table} chain {chain} rule {index}")
+            }
+        }
+    }
 }
 
 impl Ruleset {

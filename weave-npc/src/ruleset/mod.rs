@@ -32,6 +32,8 @@ pub use chain::{Base, Chain, ChainType, Hook, Policy};
 pub use check::{Fault, Invalid};
 pub use diff::{Change, Transaction};
 pub use field::Field;
+#[cfg(feature = "netlink")]
+pub(crate) use field::Need;
 pub use name::{Comment, IfName, Name, NameError};
 pub use packet::{Packet, Payload, Transport};
 pub use rule::{

@@ -160,6 +160,12 @@ impl Comment {
         Self(kept.into())
     }
 
+    /// A comment of exactly this text, if there can be one.
+    pub fn exact(text: &str) -> Option<Self> {
+        let comment = Self::lossy(text);
+        (comment.as_str() == text).then_some(comment)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -188,7 +188,7 @@ impl Display for Match {
         let not = if self.is_negated { "!= " } else { "" };
         match &self.operand {
             Operand::Value(value) => write!(f, " {not}{value}"),
-            Operand::Range(span) => write!(f, " {not}{}-{}", span.first(), span.last()),
+            Operand::Range(span) => write!(f, " {not}{}-{}", End(span.first()), End(span.last())),
             Operand::Net(net) => write!(f, " {not}{net}"),
             Operand::NameStart(start) => write!(f, " {not}\"{start}*\""),
             Operand::Masked { mask, value } => {
@@ -321,7 +321,19 @@ impl Display for Span {
         match (self.is_single(), self.net()) {
             (true, _) => self.first().fmt(f),
             (false, Some(net)) => net.fmt(f),
-            (false, None) => write!(f, "{}-{}", self.first(), self.last()),
+            (false, None) => write!(f, "{}-{}", End(self.first()), End(self.last())),
+        }
+    }
+}
+
+/// An end of a range, where names are not understood.
+struct End(Value);
+
+impl Display for End {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Icmp(number) | Value::Icmpv6(number) | Value::Proto(number) => number.fmt(f),
+            value => value.fmt(f),
         }
     }
 }

@@ -249,11 +249,7 @@ impl Rule {
             .flat_map(|field| field.needs())
             .rev()
         {
-            if self
-                .statements
-                .last()
-                .is_some_and(|last| last.only_serves(*need))
-            {
+            if self.statements.last().and_then(Statement::establishes) == Some(*need) {
                 self.statements.pop();
             }
         }
@@ -337,14 +333,6 @@ impl Statement {
             | Self::Vmap(_, set) => Some(set),
             _ => None,
         }
-    }
-
-    /// True if it is the very test that is made anyway where `need` is missing.
-    fn only_serves(&self, need: Need) -> bool {
-        // Where frames are filtered the network protocol is found by `meta protocol`, and a test of
-        // the frame's own type is kept; ARP is found by that type alone.
-        self.establishes() == Some(need)
-            && (need == Need::Arp || self.fields() != [Field::EtherType])
     }
 
     /// What is known about the packet behind it.

@@ -1,0 +1,181 @@
+//! Reads netlink messages and attributes.
+//!
+//! ```text
+//! message    | length u32 | type u16 | flags u16 | sequence u32 | port u32 | payload … |
+//! payload    | family u8 | version u8 | resource u16 (network order) | attributes … |
+//! attribute  | length u16 | type u16 | value … | padding to 4 |
+//! ```
+//!
+//! Layout: `linux/netlink.h`, `linux/netfilter/nfnetlink.h`. Numbers of headers are in the host's
+//! order, numbers in values of netfilter in network order.
+//!
+//! Invariant: a length that does not fit ends the iteration; nothing is read beyond the buffer and
+//! nothing is allocated.
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    pub(crate) port: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The family of a netfilter message, and its attributes.
+    pub(crate) fn netfilter(&self) -> Option<(u8, Attributes<'a>)> {
+        let (header, rest) = self.payload.split_at_checked(NFGENMSG)?;
+        Some((header[0], Attributes(rest)))
+    }
+}
+
+/// The messages of a datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Messages<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Message<'a>> {
+        let header = self.0.first_chunk::<NLMSGHDR>()?;
+        let len = usize::try_from(u32_at(header, 0)?).ok()?;
+        let payload = self.0.get(NLMSGHDR..len)?;
+        let message = Message {
+            kind: u16::from_ne_bytes([header[4], header[5]]),
+            flags: u16::from_ne_bytes([header[6], header[7]]),
+            sequence: u32_at(header, 8)?,
+            port: u32_at(header, 12)?,
+            payload,
+        };
+        self.0 = self
+            .0
+            .get(len.next_multiple_of(ALIGN)..)
+            .unwrap_or_default();
+        Some(message)
+    }
+}
+
+/// One attribute; the type is without the flags for nesting and byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attribute<'a> {
+    pub(crate) kind: u16,
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// The attributes in it.
+    pub(crate) fn nested(self) -> Attributes<'a> {
+        Attributes(self.value)
+    }
+
+    /// A text, up to its final zero.
+    pub(crate) fn text(self) -> Option<&'a str> {
+        let end = self
+            .value
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(self.value.len());
+        std::str::from_utf8(&self.value[..end]).ok()
+    }
+
+    /// A number of one byte.
+    pub(crate) fn u8(self) -> Option<u8> {
+        self.value.first().copied()
+    }
+
+    /// A number of two bytes in network order.
+    pub(crate) fn u16(self) -> Option<u16> {
+        Some(u16::from_be_bytes(*self.value.first_chunk()?))
+    }
+
+    /// A number of four bytes in network order.
+    pub(crate) fn u32(self) -> Option<u32> {
+        Some(u32::from_be_bytes(*self.value.first_chunk()?))
+    }
+
+    /// A number of eight bytes in network order.
+    pub(crate) fn u64(self) -> Option<u64> {
+        Some(u64::from_be_bytes(*self.value.first_chunk()?))
+    }
+}
+
+/// Attributes one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attributes<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// The first attribute of a type.
+    pub(crate) fn find(self, kind: u16) -> Option<Attribute<'a>> {
+        let mut all = self;
+        all.find_map(|attribute| (attribute.kind == kind).then_some(attribute))
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+
+    fn next(&mut self) -> Option<Attribute<'a>> {
+        let header = self.0.first_chunk::<NLATTR>()?;
+        let len = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let kind = u16::from_ne_bytes([header[2], header[3]]) & TYPE_MASK;
+        let value = self.0.get(NLATTR..len)?;
+        self.0 = self
+            .0
+            .get(len.next_multiple_of(ALIGN)..)
+            .unwrap_or_default();
+        Some(Attribute { kind, value })
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+const NLMSGHDR: usize = 16;
+const NFGENMSG: usize = 4;
+const NLATTR: usize = 4;
+const ALIGN: usize = 4;
+/// Without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
+const TYPE_MASK: u16 = 0x3fff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_end_where_a_length_does_not_fit() {
+        let mut bytes = vec![6, 0, 1, 0x80, b'a', b'b', 0, 0, 8, 0, 2, 0, 0, 0, 1, 2];
+
+        let kinds: Vec<(u16, usize)> = Attributes(&bytes)
+            .map(|attribute| (attribute.kind, attribute.value.len()))
+            .collect();
+        assert_eq!(kinds, [(1, 2), (2, 4)]);
+        assert_eq!(
+            Attributes(&bytes).find(2).and_then(Attribute::u32),
+            Some(258)
+        );
+
+        for bad in [0, 3, 9, 255] {
+            bytes[8] = bad;
+            assert_eq!(Attributes(&bytes).count(), 1, "length {bad}");
+        }
+    }
+
+    #[test]
+    fn messages_end_where_a_length_does_not_fit() {
+        let mut bytes = vec![20, 0, 0, 0, 3, 0, 2, 0, 7, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0];
+        if cfg!(target_endian = "little") {
+            let message = Messages(&bytes).next().unwrap();
+            assert_eq!(
+                (message.kind, message.flags, message.sequence, message.port),
+                (3, 2, 7, 9)
+            );
+            assert_eq!(message.netfilter().unwrap().0, 2);
+        }
+        for bad in [0, 15, 21, 255] {
+            bytes[0] = bad;
+            assert_eq!(Messages(&bytes).count(), 0, "length {bad}");
+        }
+    }
+}
