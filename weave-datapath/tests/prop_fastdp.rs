@@ -15,6 +15,7 @@ use weave_datapath::{
         health::{self, Change, Health},
         heartbeat::{self, HEAD_LEN},
     },
+    overlay::pace::{self, PACE},
 };
 
 fn short_id() -> impl Strategy<Value = ShortId> {
@@ -172,29 +173,32 @@ proptest! {
 
     #[test]
     fn health_is_the_age_of_the_last_heartbeat(
-        events in prop::collection::vec((0..40_000_u64, 0..3_u8), 1..60),
+        events in prop::collection::vec((0..40_000_u64, 0..7_u8), 1..60),
     ) {
         let mut now = Duration::from_secs(3);
         let mut health = Health::new(now);
-        let (mut heard, mut sent, mut acked) = (now, None::<Duration>, false);
+        let (mut patience, mut paced, mut deaf) = (health::TIMEOUT, false, false);
+        let (mut silent_at, mut sent, mut acked) = (now + patience, None::<Duration>, false);
         for (wait, kind) in events {
-            now += Duration::from_millis(wait);
+            // Waits of all sizes, from within a heartbeat to far beyond the longest patience.
+            now += Duration::from_millis(if paced { wait / 8 } else { wait });
             let was = health.is_healthy();
             let changed = health.handle_timeout(now);
-            prop_assert_eq!(health.is_healthy(), now < heard + health::TIMEOUT);
+            prop_assert_eq!(health.hears(), now < silent_at);
+            prop_assert_eq!(health.is_healthy(), now < silent_at && !deaf);
             prop_assert_eq!(changed.is_some(), was && !health.is_healthy());
             if health.take_send(now) {
                 if let Some(before) = sent {
-                    let least = if acked { health::SLOW } else { health::FAST };
+                    let least = if acked && !paced { health::SLOW } else { health::FAST };
                     prop_assert!(now - before >= least);
                 }
                 sent = Some(now);
             }
-            match kind {
+            let was = health.is_healthy();
+            let change = match kind {
                 0 => {
-                    let healed = health.handle_heartbeat(now) == Some(Change::Healthy);
-                    prop_assert_eq!(healed, now >= heard + health::TIMEOUT);
-                    heard = now;
+                    silent_at = now + patience;
+                    health.handle_heartbeat(now)
                 }
                 1 => {
                     let first = health.handle_ack(now) == Some(Change::Established);
@@ -202,9 +206,25 @@ proptest! {
                     if first {
                         (acked, sent) = (true, Some(now));
                     }
+                    None
                 }
-                _ => {}
-            }
+                2 => {
+                    health.handle_pace(now, PACE);
+                    (paced, patience) = (true, pace::patience(PACE));
+                    if now < silent_at {
+                        silent_at = silent_at.min(now + patience);
+                    }
+                    None
+                }
+                3 | 4 => {
+                    deaf = kind == 3;
+                    health.handle_deaf(deaf)
+                }
+                _ => None,
+            };
+            let healed = !was && health.is_healthy();
+            prop_assert_eq!(change == Some(Change::Healthy), healed);
+            prop_assert_eq!(health.is_healthy(), now < silent_at && !deaf);
             prop_assert_eq!(health.is_established(), acked);
         }
     }

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weave_datapath::overlay::{Event, Input, Switch, common, control, split_control};
+use weave_datapath::overlay::{
+    Event, Input, Switch, common, control, pace::Silence, split_control,
+};
 
 fn load(list: &str) -> Vec<Value> {
     let vectors: Value = serde_json::from_str(include_str!("vectors/overlay_switch.json")).unwrap();
@@ -80,7 +82,7 @@ fn the_best_slot_is_the_recorded_one_after_each_event() {
                     let slot = switch.slot_of(name).unwrap();
                     let input = match kind {
                         "est" => Input::Established,
-                        "unhealthy" => Input::Unhealthy("x".to_owned()),
+                        "unhealthy" => Input::Unhealthy(Silence::There),
                         "healthy" => Input::Healthy,
                         "err" => Input::Failed("x".to_owned()),
                         unknown => panic!("{unknown} is a new event"),

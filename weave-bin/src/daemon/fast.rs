@@ -1,7 +1,7 @@
 //! The fast data path: the kernel's side of it, opened or adopted.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use tracing::info;
 use weave_datapath::PeerName as DataName;
@@ -16,7 +16,7 @@ use super::sleeve::Sleeve;
 use crate::actor::overlay::{
     self, Arrival, Mac, Overlay, Port, SleeveWire, Surroundings, View, Wire, WireError,
 };
-use crate::args::daemon::Settings;
+use crate::args::daemon::{PasswordSource, Settings};
 
 /// Device and engine, ready to run.
 pub(super) struct Fast {
@@ -63,6 +63,7 @@ impl Fast {
         });
         if let Some(tables) = device.adopted() {
             engine.adopt(std::time::Duration::ZERO, tables.clone());
+            engine.distrust(|remote| may_be_clear(settings, remote));
         }
         let mut ports = Vec::new();
         for (name, kind) in [(DATAPATH, "netdev"), (device.tunnel_name(), "vxlan")] {
@@ -106,6 +107,13 @@ impl Fast {
     ) -> (Overlay, impl Future<Output = ()> + Send + 'static) {
         overlay::start(self.engine, self.kernel, around)
     }
+}
+
+/// Whether connections with `remote` may be unencrypted, as far as we have a say.
+fn may_be_clear(settings: &Settings, remote: Ipv4Addr) -> bool {
+    let remote = IpAddr::V4(remote);
+    let mut trusted = settings.trusted_subnets.iter();
+    settings.passwords == PasswordSource::None || trusted.any(|net| net.contains(&remote))
 }
 
 struct Kernel {
@@ -183,6 +191,7 @@ impl Wire for Kernel {
                     age: mac.age,
                 })
                 .collect(),
+            ..View::default()
         }
     }
 }

@@ -180,6 +180,7 @@ impl Wire for UserSpace {
                 .map(|(name, count)| (format!("sleeve_{name}"), count))
                 .collect(),
             macs,
+            ..View::default()
         }
     }
 }

@@ -12,7 +12,7 @@ use super::model::{
     PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute, VersionCheck,
 };
 use crate::actor::ipam::Ipam as IpamHandle;
-use crate::actor::overlay::{self, Overlay, View};
+use crate::actor::overlay::{self, Carried, Overlay, SwitchCount, View};
 use crate::logging::timestamp;
 
 /// Gathers reports.
@@ -102,7 +102,7 @@ fn router(mesh: &weave_mesh::node::Report, view: Option<&View>, now: Duration) -
             .collect(),
         termination_count: mesh.termination_count,
         targets: mesh.targets.clone(),
-        overlay_diagnostics: view.map(diagnostics).unwrap_or_default(),
+        overlay_diagnostics: view.map(|view| diagnostics(view, now)).unwrap_or_default(),
         trusted_subnets: mesh.trusted_subnets.clone(),
         interface: view.map_or_else(|| "none".to_owned(), |view| view.interface.clone()),
         capture_stats: None,
@@ -157,14 +157,46 @@ fn attribute(key: &str, text: &str) -> Value {
     }
 }
 
-fn diagnostics(view: &View) -> BTreeMap<String, Value> {
+/// What each overlay says about itself, as Weave Net has it, and beside them which connection uses
+/// which, since when and why.
+fn diagnostics(view: &View, now: Duration) -> BTreeMap<String, Value> {
     let ports: Vec<Value> = view
         .ports
         .iter()
         .map(|port| json!({ "ID": port.index, "Name": port.name, "TypeName": port.kind }))
         .collect();
     let fastdp = json!({ "Vports": ports, "Flows": null, "Counters": view.counters });
-    BTreeMap::from([(overlay::FASTDP.to_owned(), fastdp)])
+    BTreeMap::from([
+        (overlay::FASTDP.to_owned(), fastdp),
+        ("switches".to_owned(), switches(view, now)),
+    ])
+}
+
+fn switches(view: &View, now: Duration) -> Value {
+    let carried = |one: &Carried| {
+        let changes = one.changes.iter().map(|change| {
+            json!({
+                "Time": rfc3339(now.saturating_sub(change.age)),
+                "From": change.from,
+                "To": change.to,
+                "Cause": change.cause.name(),
+                "Why": change.why,
+            })
+        });
+        json!({
+            "Peer": one.peer.to_string(),
+            "Overlay": one.overlay,
+            "Reason": one.reason,
+            "Switched": one.switched,
+            "Changes": changes.collect::<Vec<_>>(),
+        })
+    };
+    let count =
+        |one: &SwitchCount| json!({ "To": one.to, "Cause": one.cause.name(), "Count": one.count });
+    json!({
+        "Connections": view.carriers.iter().map(carried).collect::<Vec<_>>(),
+        "Counts": view.switches.iter().map(count).collect::<Vec<_>>(),
+    })
 }
 
 fn macs(view: &View, mesh: &weave_mesh::node::Report, now: Duration) -> Vec<Mac> {
@@ -262,6 +294,33 @@ mod tests {
         assert_eq!(attribute("encrypted", "true"), json!(true));
         assert_eq!(attribute("name", "7"), json!("7"));
         assert_eq!(attribute("path", "direct"), json!("direct"));
+    }
+
+    #[test]
+    fn every_change_of_overlay_is_told_with_time_and_reason() {
+        let view = View {
+            carriers: vec![Carried {
+                peer: "00:00:00:00:00:02".parse().unwrap(),
+                overlay: Some("sleeve".to_owned()),
+                reason: Some("fastdp: no heartbeat for 2.5 s".to_owned()),
+                switched: 1,
+                changes: vec![overlay::Switched {
+                    age: Duration::from_secs(3),
+                    from: Some("fastdp".to_owned()),
+                    to: Some("sleeve".to_owned()),
+                    cause: weave_datapath::overlay::Cause::Silent,
+                    why: "fastdp: no heartbeat for 2.5 s".to_owned(),
+                }],
+            }],
+            ..View::default()
+        };
+
+        let told = switches(&view, Duration::from_secs(1_795_211_717));
+
+        let change = &told["Connections"][0]["Changes"][0];
+        assert_eq!(change["Time"], "2026-11-20T21:55:14Z");
+        assert_eq!(change["Cause"], "silent");
+        assert_eq!(told["Counts"], json!([]));
     }
 
     #[test]

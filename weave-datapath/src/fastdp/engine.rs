@@ -22,6 +22,7 @@ use super::{
     patience::Patience,
     plan::{self, Carrier, Neighbour},
 };
+use crate::overlay::pace::{Note, Silence};
 
 /// What an [`Engine`] must know from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +88,12 @@ pub enum Event {
         /// The connection.
         id: u64,
     },
-    /// Nothing was heard for 60 s: use another overlay if there is one.
+    /// The path does not work: use another overlay if there is one.
     Unhealthy {
         /// The connection.
         id: u64,
+        /// How that is known.
+        why: Silence,
     },
     /// Heard again after [`Event::Unhealthy`].
     Healthy {
@@ -117,7 +120,7 @@ pub struct ConnectionStatus {
     pub remote: Ipv4Addr,
     /// Whether a heartbeat of ours was acknowledged.
     pub established: bool,
-    /// Whether a heartbeat of the peer was accepted in the last 60 s.
+    /// Whether heartbeats have been arriving at both ends.
     pub healthy: bool,
 }
 
@@ -133,6 +136,10 @@ pub struct Engine {
     patience: Patience,
     /// Paths that are known not to work and may still be in the tables.
     broken: BTreeSet<Path>,
+    /// Connections whose frames must be encrypted: peer and address.
+    sealed: BTreeMap<u64, (PeerName, Ipv4Addr)>,
+    /// Addresses in adopted tables that nothing may go to in clear.
+    distrusted: BTreeSet<Ipv4Addr>,
     tables: Tables,
     stale: bool,
     transmits: VecDeque<Transmit>,
@@ -171,6 +178,8 @@ impl Engine {
             holds: Holds::default(),
             patience: Patience::default(),
             broken: BTreeSet::new(),
+            sealed: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
             tables: Tables::default(),
             stale: false,
             transmits: VecDeque::new(),
@@ -185,14 +194,24 @@ impl Engine {
         self.refresh_holds(now);
     }
 
+    /// Gives up adopted ways to addresses that nothing may go to in clear, until an unencrypted
+    /// connection leads there. To be called right after [`Self::adopt`].
+    pub fn distrust(&mut self, is_trusted: impl Fn(Ipv4Addr) -> bool) {
+        let remotes = self.tables.paths().map(|path| path.remote);
+        self.distrusted = remotes.filter(|remote| !is_trusted(*remote)).collect();
+        self.stale |= !self.distrusted.is_empty();
+    }
+
     /// The mesh keeps this connection; heartbeats start.
     pub fn handle_connection(&mut self, now: Duration, connection: Connection) {
         let id = connection.id;
         if connection.encrypted {
+            self.handle_sealed(id, connection.peer, connection.remote);
             let reason = "the connection is encrypted and fastdp sends in clear";
             self.events.push_back(Event::Declined { id, reason });
             return;
         }
+        self.distrusted.remove(&connection.remote);
         let link = Link {
             connection,
             health: Health::new(now),
@@ -203,8 +222,22 @@ impl Engine {
         self.send_due(now);
     }
 
+    /// Frames of connection `id` must be encrypted, so none goes by the tunnel to its address from
+    /// the next update on, whatever was known before: no way there is held, and none is left slowly.
+    pub fn handle_sealed(&mut self, id: u64, peer: PeerName, remote: Ipv4Addr) {
+        self.sealed.insert(id, (peer, remote));
+        self.stale = true;
+    }
+
+    /// Whether nothing may go to `remote` in clear.
+    fn is_sealed(&self, remote: Ipv4Addr) -> bool {
+        let mut sealed = self.sealed.values();
+        self.distrusted.contains(&remote) || sealed.any(|(_, address)| *address == remote)
+    }
+
     /// The connection is gone.
     pub fn handle_closed(&mut self, _now: Duration, id: u64) {
+        self.stale |= self.sealed.remove(&id).is_some();
         self.stale |= self.links.remove(&id).is_some();
         self.stale |= self.by_sleeve.remove(&id).is_some();
     }
@@ -222,11 +255,57 @@ impl Engine {
     /// A control message for the fast datapath: inner tag and payload. Unknown tags are ignored, as
     /// they are by other implementations.
     pub fn handle_control(&mut self, now: Duration, id: u64, inner: &[u8]) {
-        let (Some(&ACK), Some(link)) = (inner.first(), self.links.get_mut(&id)) else {
+        let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        if link.health.handle_ack(now) == Some(Change::Established) {
-            self.events.push_back(Event::Established { id });
+        let change = match (inner.first(), Note::parse(inner)) {
+            (Some(&ACK), _) => link.health.handle_ack(now),
+            (_, Some(Note::Pace(pace))) => {
+                link.health.handle_pace(now, pace);
+                None
+            }
+            (_, Some(Note::Deaf)) => link.health.handle_deaf(true),
+            (_, Some(Note::Hears)) => link.health.handle_deaf(false),
+            _ => None,
+        };
+        self.note(id, change);
+    }
+
+    /// Tells of a change in the health of a connection.
+    fn note(&mut self, id: u64, change: Option<Change>) {
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let event = match change {
+            None => return,
+            Some(Change::Established) => Event::Established { id },
+            Some(Change::Healthy) => {
+                self.broken.remove(&link.path());
+                self.stale = true;
+                Event::Healthy { id }
+            }
+            Some(Change::Unhealthy(why)) => {
+                self.broken.insert(link.path());
+                self.stale = true;
+                Event::Unhealthy { id, why }
+            }
+        };
+        self.events.push_back(event);
+    }
+
+    /// Tells a peer of ours whether it is heard, when that has changed.
+    fn tell(&mut self, id: u64, heard_before: bool) {
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let note = match (heard_before, link.health.hears()) {
+            (true, false) => Note::Deaf,
+            (false, true) => Note::Hears,
+            _ => return,
+        };
+        if link.health.is_paced() {
+            let inner = note.emit();
+            self.transmits.push_back(Transmit::Control { id, inner });
         }
     }
 
@@ -251,16 +330,22 @@ impl Engine {
             link.connection.remote = heartbeat.outer_src;
             self.stale = true;
         }
-        self.broken.remove(&link.path());
-        if link.health.handle_heartbeat(now) == Some(Change::Healthy) {
-            self.events.push_back(Event::Healthy { id });
-            self.stale = true;
+        let heard_before = link.health.hears();
+        let change = link.health.handle_heartbeat(now);
+        if link.works() {
+            self.broken.remove(&link.path());
         }
-        if !link.answered {
-            link.answered = true;
+        let first = !std::mem::replace(&mut link.answered, true);
+        if first {
             link.health.hurry(now);
-            let inner = vec![ACK];
-            self.transmits.push_back(Transmit::Control { id, inner });
+            // The peer has confirmed the connection, so it takes what is said about it.
+            for inner in [vec![ACK], Note::ours().emit()] {
+                self.transmits.push_back(Transmit::Control { id, inner });
+            }
+        }
+        self.note(id, change);
+        self.tell(id, heard_before);
+        if first {
             self.send_due(now);
         }
     }
@@ -276,12 +361,15 @@ impl Engine {
 
     /// Runs what is due at `now`.
     pub fn handle_timeout(&mut self, now: Duration) {
-        for (id, link) in &mut self.links {
-            if link.health.handle_timeout(now) == Some(Change::Unhealthy) {
-                self.events.push_back(Event::Unhealthy { id: *id });
-                self.broken.insert(link.path());
-                self.stale = true;
-            }
+        let ids: Vec<u64> = self.links.keys().copied().collect();
+        for id in ids {
+            let Some(link) = self.links.get_mut(&id) else {
+                continue;
+            };
+            let heard_before = link.health.hears();
+            let change = link.health.handle_timeout(now);
+            self.note(id, change);
+            self.tell(id, heard_before);
         }
         let waits = [self.holds.poll_timeout(), self.patience.poll_timeout()];
         self.stale |= waits.into_iter().flatten().any(|at| at <= now);
@@ -318,6 +406,12 @@ impl Engine {
             return None;
         }
         let next = self.refresh_holds(now);
+        let sealed: Vec<Path> = self
+            .tables
+            .paths()
+            .filter(|path| self.is_sealed(path.remote))
+            .collect();
+        self.broken.extend(sealed);
         let waits = self.patience.waits(now, &self.tables, &next, &self.broken);
         if waits {
             return None;
@@ -350,7 +444,8 @@ impl Engine {
     fn refresh_holds(&mut self, now: Duration) -> Tables {
         let us = self.config.us;
         let mut next = plan::tables(us, &self.routes, &self.neighbours());
-        self.holds.merge(now, us, &self.tables, &mut next);
+        let previous = self.tables.without(|path| self.is_sealed(path.remote));
+        self.holds.merge(now, us, &previous, &mut next);
         next
     }
 
@@ -358,9 +453,13 @@ impl Engine {
     fn neighbours(&self) -> BTreeMap<PeerName, Neighbour> {
         let mut neighbours = BTreeMap::new();
         for link in self.links.values() {
+            let peer = link.connection.peer;
+            let mut sealed = self.sealed.values();
+            let may_send = !self.is_sealed(link.connection.remote)
+                && !sealed.any(|(sealed, _)| *sealed == peer);
             let neighbour = Neighbour {
                 id: link.connection.short_id,
-                carrier: if link.works() {
+                carrier: if link.works() && may_send {
                     Carrier::Fastdp(link.path())
                 } else {
                     Carrier::None

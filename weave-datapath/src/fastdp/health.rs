@@ -1,9 +1,13 @@
 //! Timers of one connection: when to send a heartbeat, when to stop believing in the path.
 //!
 //! Invariant: a connection is *established* from its first acknowledgement for ever, and *healthy*
-//! exactly while its last accepted heartbeat is younger than [`TIMEOUT`] (or none is due yet).
+//! exactly while its last accepted heartbeat is younger than its patience (or none is due yet) and
+//! the peer has not said that it hears none of ours. The patience is [`TIMEOUT`], and less for a peer
+//! that has told its [pace].
 
 use std::time::Duration;
+
+use crate::overlay::pace::{self, PACE, Silence};
 
 /// Time between heartbeats until the first acknowledgement.
 pub const FAST: Duration = Duration::from_millis(500);
@@ -20,6 +24,11 @@ pub struct Health {
     /// `None` once the timer has fired: only an accepted heartbeat arms it again.
     expires: Option<Duration>,
     established: bool,
+    patience: Duration,
+    /// The peer has told its pace, so it is told whether we hear it.
+    paced: bool,
+    /// The peer says that it does not hear us.
+    deaf: bool,
 }
 
 /// What a call changed for the user of the connection.
@@ -27,9 +36,9 @@ pub struct Health {
 pub enum Change {
     /// The remote peer has acknowledged a heartbeat of ours for the first time.
     Established,
-    /// No heartbeat was accepted for [`TIMEOUT`].
-    Unhealthy,
-    /// A heartbeat was accepted after [`Change::Unhealthy`].
+    /// The path does not work any more.
+    Unhealthy(Silence),
+    /// It works again.
     Healthy,
 }
 
@@ -42,6 +51,9 @@ impl Health {
             interval: FAST,
             expires: Some(now + TIMEOUT),
             established: false,
+            patience: TIMEOUT,
+            paced: false,
+            deaf: false,
         }
     }
 
@@ -51,16 +63,42 @@ impl Health {
             return None;
         }
         self.established = true;
-        self.interval = SLOW;
-        self.next_send = now + SLOW;
+        self.interval = self.steady();
+        self.next_send = now + self.interval;
         Some(Change::Established)
     }
 
     /// A heartbeat was accepted.
     pub fn handle_heartbeat(&mut self, now: Duration) -> Option<Change> {
         let was_healthy = self.is_healthy();
-        self.expires = Some(now + TIMEOUT);
-        (!was_healthy).then_some(Change::Healthy)
+        self.expires = Some(now + self.patience);
+        (!was_healthy && self.is_healthy()).then_some(Change::Healthy)
+    }
+
+    /// The peer told how often it sends: its silence is noticed as soon, and it is called as often.
+    pub fn handle_pace(&mut self, now: Duration, pace: Duration) {
+        self.paced = true;
+        self.patience = pace::patience(pace).min(TIMEOUT);
+        self.expires = self.expires.map(|at| at.min(now + self.patience));
+        if self.established {
+            self.interval = self.steady();
+            self.next_send = self.next_send.min(now + self.interval);
+        }
+    }
+
+    /// The peer says whether it hears us.
+    pub fn handle_deaf(&mut self, deaf: bool) -> Option<Change> {
+        let was_healthy = self.is_healthy();
+        self.deaf = deaf;
+        match (was_healthy, self.is_healthy()) {
+            (true, false) => Some(Change::Unhealthy(Silence::There)),
+            (false, true) => Some(Change::Healthy),
+            _ => None,
+        }
+    }
+
+    fn steady(&self) -> Duration {
+        if self.paced { PACE } else { SLOW }
     }
 
     /// Fires the receive timer when it is due.
@@ -69,8 +107,8 @@ impl Health {
             return None;
         }
         self.expires = None;
-        self.interval = SLOW;
-        Some(Change::Unhealthy)
+        self.interval = self.steady();
+        (!self.deaf).then_some(Change::Unhealthy(Silence::Here(self.patience)))
     }
 
     /// Whether a heartbeat is to be sent; if so the next one is due an interval later.
@@ -109,10 +147,22 @@ impl Health {
         self.established
     }
 
-    /// Whether the receive timer is running.
+    /// Whether the receive timer is running and the peer hears us.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
+        self.hears() && !self.deaf
+    }
+
+    /// Whether the receive timer is running.
+    #[must_use]
+    pub fn hears(&self) -> bool {
         self.expires.is_some()
+    }
+
+    /// Whether the peer has told its pace.
+    #[must_use]
+    pub fn is_paced(&self) -> bool {
+        self.paced
     }
 }
 
@@ -157,7 +207,7 @@ mod tests {
         assert_eq!(health.handle_timeout(just_before), None);
         assert_eq!(
             health.handle_timeout(START + TIMEOUT),
-            Some(Change::Unhealthy)
+            Some(Change::Unhealthy(Silence::Here(TIMEOUT)))
         );
         assert_eq!(health.handle_timeout(START + 5 * TIMEOUT), None);
         assert!(!health.is_healthy());
@@ -176,6 +226,44 @@ mod tests {
         let first = health.next_send();
         assert!(health.take_send(first));
         assert_eq!(health.next_send(), first + SLOW);
+    }
+
+    #[test]
+    fn a_peer_that_told_its_pace_is_called_as_often_and_missed_as_soon() {
+        let mut health = Health::new(START);
+        let _ = health.handle_ack(START);
+        health.handle_pace(START, PACE);
+        assert_eq!(health.next_send(), START + PACE);
+        let _ = health.handle_heartbeat(START);
+
+        let silent = Duration::from_millis(2500);
+        assert_eq!(health.handle_timeout(START + silent - PACE), None);
+        assert_eq!(
+            health.handle_timeout(START + silent),
+            Some(Change::Unhealthy(Silence::Here(silent)))
+        );
+        let _ = sent_at(&mut health, START + silent);
+        let first = health.next_send();
+        assert!(health.take_send(first));
+        assert_eq!(
+            health.next_send(),
+            first + PACE,
+            "so that it comes back soon"
+        );
+    }
+
+    #[test]
+    fn a_path_works_while_both_ends_hear() {
+        let mut health = Health::new(START);
+        health.handle_pace(START, PACE);
+
+        let change = health.handle_deaf(true);
+        assert_eq!(change, Some(Change::Unhealthy(Silence::There)));
+        assert_eq!(health.handle_timeout(START + TIMEOUT), None);
+        assert_eq!(health.handle_deaf(false), None, "we do not hear it either");
+        let back = START + TIMEOUT;
+        assert_eq!(health.handle_heartbeat(back), Some(Change::Healthy));
+        assert_eq!(health.handle_deaf(false), None);
     }
 
     #[test]

@@ -142,6 +142,24 @@ impl Tables {
         }
     }
 
+    /// Every path that a way or a copy takes; some more than once.
+    pub(super) fn paths(&self) -> impl Iterator<Item = Path> {
+        let ways = self.peers.keys().filter_map(|id| self.path(*id));
+        ways.chain(self.trees.values().flatten().map(|hop| hop.path))
+    }
+
+    /// The tables without the ways and copies that take one of these paths.
+    pub(super) fn without(&self, is_gone: impl Fn(Path) -> bool) -> Self {
+        let mut rest = self.clone();
+        rest.peers
+            .retain(|_, entry| !matches!(entry.route, Route::Fastdp(path) if is_gone(path)));
+        for hops in rest.trees.values_mut() {
+            hops.retain(|hop| !is_gone(hop.path));
+        }
+        rest.trees.retain(|_, hops| !hops.is_empty());
+        rest
+    }
+
     /// Whether any way or copy takes `path`.
     #[must_use]
     pub fn uses(&self, path: Path) -> bool {

@@ -12,6 +12,10 @@
 
 use std::time::Duration;
 
+pub mod pace;
+
+use pace::Silence;
+
 /// Changes of the best slot that are remembered.
 const REMEMBERED: usize = 8;
 /// Slots of a connection at most: their number is one byte.
@@ -53,11 +57,66 @@ pub enum Input {
     /// The peer has heard us.
     Established,
     /// It fails its health check.
-    Unhealthy(String),
+    Unhealthy(Silence),
     /// It passes it again.
     Healthy,
     /// It will not work on this connection.
     Failed(String),
+}
+
+/// What kind of thing changed the best slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The connection was made.
+    Made,
+    /// The peer has heard us by a better overlay.
+    Established,
+    /// Nothing was heard of the peer.
+    Silent,
+    /// The peer does not hear us.
+    Unheard,
+    /// An overlay works again.
+    Recovered,
+    /// An overlay cannot serve the connection.
+    Failed,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Made,
+        Self::Established,
+        Self::Silent,
+        Self::Unheard,
+        Self::Recovered,
+        Self::Failed,
+    ];
+
+    /// Name, as metrics show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Established => "established",
+            Self::Silent => "silent",
+            Self::Unheard => "unheard",
+            Self::Recovered => "recovered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl From<&Input> for Cause {
+    fn from(input: &Input) -> Self {
+        match input {
+            Input::Established => Self::Established,
+            Input::Unhealthy(Silence::Here(_)) => Self::Silent,
+            Input::Unhealthy(Silence::There) => Self::Unheard,
+            Input::Healthy => Self::Recovered,
+            Input::Failed(_) => Self::Failed,
+        }
+    }
 }
 
 /// Something that follows for the connection.
@@ -70,6 +129,8 @@ pub enum Event {
     Chosen {
         /// Its number.
         slot: usize,
+        /// What kind of thing led to it.
+        cause: Cause,
     },
     /// No slot is left: the connection is to be closed, and dialled anew.
     NoneWorking,
@@ -84,6 +145,8 @@ pub struct Change {
     pub from: Option<String>,
     /// To which; `None`: no slot is left.
     pub to: Option<String>,
+    /// What kind of thing led to it.
+    pub cause: Cause,
     /// What the reason was.
     pub why: String,
 }
@@ -132,7 +195,7 @@ impl Switch {
             changes: Vec::new(),
             switched: 0,
         };
-        switch.choose(now, "the connection was made");
+        switch.choose(now, Cause::Made, "the connection was made");
         switch
     }
 
@@ -191,6 +254,7 @@ impl Switch {
         };
         let name = entry.name.clone();
         let carried = self.established;
+        let cause = Cause::from(&input);
         let why = match input {
             Input::Established => {
                 entry.established = true;
@@ -201,9 +265,8 @@ impl Switch {
                 format!("{name} is established")
             }
             Input::Unhealthy(why) => {
-                let text = format!("{name}: {why}");
-                entry.held = Some(why);
-                text
+                entry.held = Some(why.to_string());
+                format!("{name}: {why}")
             }
             Input::Healthy => {
                 entry.held = None;
@@ -216,19 +279,19 @@ impl Switch {
             }
         };
         let before = self.best;
-        self.choose(now, &why);
+        self.choose(now, cause, &why);
         if carried && before != self.best {
             self.switched += 1;
         }
         match self.best {
             None => events.push(Event::NoneWorking),
-            Some(slot) if before != Some(slot) => events.push(Event::Chosen { slot }),
+            Some(slot) if before != Some(slot) => events.push(Event::Chosen { slot, cause }),
             Some(_) => {}
         }
         events
     }
 
-    fn choose(&mut self, now: Duration, why: &str) {
+    fn choose(&mut self, now: Duration, cause: Cause, why: &str) {
         let works = |slot: &&(usize, &Slot)| slot.1.may_work();
         let candidates: Vec<_> = self.slots.iter().enumerate().collect();
         let best = candidates
@@ -245,6 +308,7 @@ impl Switch {
             at: now,
             from: name(self.best),
             to: name(best),
+            cause,
             why: why.to_owned(),
         };
         if self.changes.len() == REMEMBERED {
@@ -272,12 +336,14 @@ mod tests {
         );
         switch.handle(NOW, 0, Input::Established);
         assert_eq!(switch.reason(), None);
-        switch.handle(NOW, 0, Input::Unhealthy("nothing heard for 2 s".to_owned()));
-        assert_eq!(switch.reason().unwrap(), "fastdp: nothing heard for 2 s");
+        let silent = Silence::Here(Duration::from_millis(2500));
+        switch.handle(NOW, 0, Input::Unhealthy(silent));
+        assert_eq!(switch.reason().unwrap(), "fastdp: no heartbeat for 2.5 s");
         assert_eq!(switch.switched(), 2);
         let last = switch.changes().last().unwrap();
         assert_eq!(last.from.as_deref(), Some("fastdp"));
         assert_eq!(last.to.as_deref(), Some("sleeve"));
+        assert_eq!(last.cause, Cause::Silent);
     }
 
     #[test]
@@ -287,7 +353,7 @@ mod tests {
             switch.handle(NOW, slot, Input::Established);
         }
         for _ in 0..100 {
-            switch.handle(NOW, 0, Input::Unhealthy("x".to_owned()));
+            switch.handle(NOW, 0, Input::Unhealthy(Silence::There));
             switch.handle(NOW, 0, Input::Healthy);
         }
         assert_eq!(switch.changes().len(), REMEMBERED);

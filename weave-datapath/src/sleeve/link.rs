@@ -21,6 +21,7 @@
 use std::{collections::VecDeque, net::SocketAddrV4, time::Duration};
 
 use super::{pmtu::Pmtu, seal::Stream, special::Special};
+use crate::overlay::pace::{self, Note, PACE, Silence};
 
 /// Bytes around an inner IP packet: outer IPv4 and UDP headers, name, record and Ethernet headers.
 const OVERHEAD: u16 = 62;
@@ -39,14 +40,7 @@ mod tag {
     pub(super) const ACK: u8 = 1;
     pub(super) const LARGE_PROBE_ARRIVED: u8 = 2;
     pub(super) const SIZE_ARRIVED: u8 = 3;
-    /// Ours: how often the sender sends heartbeats, u16 milliseconds. Old peers ignore it.
-    pub(super) const PACE: u8 = 16;
 }
-
-/// How often heartbeats are sent to a peer that told us its pace, too.
-const PACE: Duration = Duration::from_millis(700);
-/// Heartbeats of a paced peer that may be missed.
-const MISSED: u32 = 3;
 
 /// What a link is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +82,9 @@ pub enum Transmit {
 pub enum Event {
     /// The peer hears us; once in the life of a link.
     Established,
-    /// Nothing was heard for too long.
-    Unhealthy,
-    /// It is heard again.
+    /// The path does not work any more.
+    Unhealthy(Silence),
+    /// It works again.
     Healthy,
     /// The peer is somewhere else now.
     Moved {
@@ -112,7 +106,12 @@ pub struct Link {
     confirmed: bool,
     heard: bool,
     established: bool,
-    healthy: bool,
+    /// Heartbeats of the peer arrive.
+    hears: bool,
+    /// The peer says that ours do not.
+    deaf: bool,
+    /// The peer has told its pace.
+    paced: bool,
     fragments_arrive: bool,
     pmtu: Pmtu,
     interval: Duration,
@@ -135,7 +134,9 @@ impl Link {
             confirmed: false,
             heard: false,
             established: false,
-            healthy: true,
+            hears: true,
+            deaf: false,
+            paced: false,
             fragments_arrive: false,
             pmtu: Pmtu::new(OVERHEAD + sealed),
             interval: FAST,
@@ -158,7 +159,7 @@ impl Link {
         self.confirmed = true;
         self.deadline = Some(now + self.patience);
         self.next_heartbeat = Some(now);
-        self.control(pace_message());
+        self.control(Note::ours().emit());
         self.send_heartbeat(now);
     }
 
@@ -189,7 +190,11 @@ impl Link {
     /// Whether the peer has heard us and we have heard it lately.
     #[must_use]
     pub fn is_working(&self) -> bool {
-        self.established && self.healthy
+        self.established && self.is_healthy()
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.hears && !self.deaf
     }
 
     /// A special frame of the peer arrived in a packet from `from`.
@@ -223,11 +228,34 @@ impl Link {
         if !self.heard {
             self.heard = true;
             self.control(vec![tag::ACK]);
+            // Told at the beginning, too; but the peer may not have taken messages yet.
+            self.control(Note::ours().emit());
         }
         self.deadline = Some(now + self.patience);
-        if !self.healthy {
-            self.healthy = true;
-            self.events.push_back(Event::Healthy);
+        if !self.hears {
+            self.hears = true;
+            self.tell(Note::Hears);
+            if self.is_healthy() {
+                self.events.push_back(Event::Healthy);
+            }
+        }
+    }
+
+    /// Tells a peer of ours whether it is heard.
+    fn tell(&mut self, note: Note) {
+        if self.paced {
+            self.control(note.emit());
+        }
+    }
+
+    /// The peer says whether it hears us.
+    fn handle_deaf(&mut self, deaf: bool) {
+        let before = self.is_healthy();
+        self.deaf = deaf;
+        match (before, self.is_healthy()) {
+            (true, false) => self.events.push_back(Event::Unhealthy(Silence::There)),
+            (false, true) => self.events.push_back(Event::Healthy),
+            _ => {}
         }
     }
 
@@ -249,27 +277,31 @@ impl Link {
                 let size = u16::from_be_bytes([*high, *low]);
                 self.watch_path(|pmtu| pmtu.handle_ack(now, size));
             }
-            [tag::PACE, high, low, ..] => self.handle_pace(now, u16::from_be_bytes([*high, *low])),
-            _ => {}
+            _ => match Note::parse(message) {
+                Some(Note::Pace(pace)) => self.handle_pace(now, pace),
+                Some(Note::Deaf) => self.handle_deaf(true),
+                Some(Note::Hears) => self.handle_deaf(false),
+                None => {}
+            },
         }
     }
 
     /// The peer calls at a steady pace: be as quick to notice when it stops, and call as often.
-    fn handle_pace(&mut self, now: Duration, millis: u16) {
-        let pace = Duration::from_millis(millis.into()).clamp(FAST, SLOW);
-        self.patience = (pace * MISSED).min(PATIENCE);
+    fn handle_pace(&mut self, now: Duration, pace: Duration) {
+        let before = std::mem::replace(&mut self.patience, pace::patience(pace).min(PATIENCE));
+        if std::mem::replace(&mut self.paced, true) && before == self.patience {
+            return;
+        }
         if self.established {
             self.interval = self.interval_of_health();
             self.next_heartbeat = Some(now);
             self.send_heartbeat(now);
         }
-        if self.heard {
-            self.deadline = Some(now + self.patience);
-        }
+        self.deadline = self.deadline.map(|at| at.min(now + self.patience));
     }
 
     fn interval_of_health(&self) -> Duration {
-        if self.patience < PATIENCE { PACE } else { SLOW }
+        if self.paced { PACE } else { SLOW }
     }
 
     /// The kernel says that IP packets to the peer may have `path` bytes; or refused a larger one.
@@ -306,9 +338,14 @@ impl Link {
         }
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
-            if self.healthy {
-                self.healthy = false;
-                self.events.push_back(Event::Unhealthy);
+            if self.hears {
+                let why = Silence::Here(self.patience);
+                let before = self.is_healthy();
+                self.hears = false;
+                self.tell(Note::Deaf);
+                if before {
+                    self.events.push_back(Event::Unhealthy(why));
+                }
             }
         }
         if self.next_large_probe.is_some_and(|at| at <= now) {
@@ -384,12 +421,6 @@ impl Link {
     fn control(&mut self, message: Vec<u8>) {
         self.transmits.push_back(Transmit::Control(message));
     }
-}
-
-fn pace_message() -> Vec<u8> {
-    let millis = u16::try_from(PACE.as_millis()).expect("the pace is below a minute");
-    let [high, low] = millis.to_be_bytes();
-    vec![tag::PACE, high, low]
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use weave_datapath::{
     PeerName,
-    bpf::{Config, Device, Opened},
+    bpf::{Config, Damage, Device, Opened, inspect},
     fastdp::{Connection, Engine, EngineConfig, Event, Routes, Transmit},
     netlink::Netlink,
     netns::Namespace,
@@ -26,6 +26,7 @@ enum Command {
     Control(u64, Vec<u8>),
     Routes(Routes),
     Ask(Question),
+    Repair(mpsc::Sender<(Vec<Damage>, Opened)>),
 }
 
 /// What a daemon tells the mesh of the test.
@@ -89,6 +90,13 @@ impl Daemon {
 
     pub(crate) fn routes(&self, routes: Routes) {
         self.send(Command::Routes(routes));
+    }
+
+    /// Looks for damage and opens the device again, as a daemon does; what was found.
+    pub(crate) fn repair(&self) -> (Vec<Damage>, Opened) {
+        let (sender, answer) = mpsc::channel();
+        self.send(Command::Repair(sender));
+        answer.recv().expect("the device opens again")
     }
 
     /// Runs `question` in the daemon and returns its answer.
@@ -157,6 +165,13 @@ async fn run(start: Start, mut commands: UnboundedReceiver<Command>, ready: mpsc
                 }
                 Some(Command::Routes(routes)) => engine.handle_routes(begin.elapsed(), routes),
                 Some(Command::Ask(question)) => question(&mut device, &mut engine),
+                Some(Command::Repair(answer)) => {
+                    let damage = inspect(&start.config, &netlink).await.unwrap();
+                    let mut again = Device::open(&start.config, &netlink).await.unwrap();
+                    again.restore(device.tables()).unwrap();
+                    device = again;
+                    answer.send((damage, device.opened())).unwrap();
+                }
             },
             () = tokio::time::sleep(wait) => engine.handle_timeout(begin.elapsed()),
         }

@@ -9,7 +9,9 @@ mod learning;
 mod mesh;
 #[cfg(feature = "sleeve")]
 mod mixed;
+mod repair;
 mod restart;
+mod toobig;
 mod traffic;
 mod wire;
 

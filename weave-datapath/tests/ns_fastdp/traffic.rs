@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -129,8 +129,12 @@ pub(crate) fn broadcast(from: &Pod, others: &[&Pod]) -> Vec<usize> {
 
 /// Sends `len` bytes by TCP and returns how many arrive as they were sent.
 pub(crate) fn stream(from: &Pod, to: &Pod, len: usize) -> usize {
+    stream_to(from, to, (to.address, 7006).into(), len)
+}
+
+/// As [`stream`], to the address `address` of `to`.
+pub(crate) fn stream_to(from: &Pod, to: &Pod, address: SocketAddr, len: usize) -> usize {
     let pattern = |at: usize| u8::try_from(at % 251).unwrap();
-    let address = (to.address, 7006);
     let listener = to.scratch.namespace.run(|| TcpListener::bind(address));
     let listener = listener.unwrap().unwrap();
     let client = from.scratch.namespace.run(|| TcpStream::connect(address));

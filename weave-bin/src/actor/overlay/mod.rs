@@ -5,6 +5,7 @@
 //! before anything is sent, since the answer to a heartbeat is let in by the new maps. Frames of
 //! pods never pass here.
 
+mod confirm;
 mod served;
 mod sleeve;
 mod task;
@@ -14,7 +15,7 @@ mod wire;
 use tokio::sync::{mpsc, oneshot};
 
 pub use task::{Surroundings, start};
-pub use view::{Mac, Port, View};
+pub use view::{Carried, Mac, Port, SwitchCount, Switched, View};
 pub use wire::{Arrival, SleeveWire, Wire, WireError};
 
 /// A handle to the data path's task.

@@ -7,7 +7,7 @@ use weave_datapath::overlay::{Event, Input, Switch};
 use weave_datapath::sleeve::link::Link;
 use weave_mesh::peer::PeerName;
 
-use super::{FASTDP, SLEEVE};
+use super::{Carried, FASTDP, SLEEVE, Switched};
 
 /// A connection that the task serves.
 pub(super) struct Served {
@@ -49,6 +49,26 @@ impl Served {
     /// Name of the overlay that carries frames.
     pub(super) fn carrier(&self) -> Option<&str> {
         self.switch.name(self.switch.best()?)
+    }
+
+    /// For the report.
+    pub(super) fn view(&self, now: Duration) -> Carried {
+        let changes = self.switch.changes().iter();
+        Carried {
+            peer: self.remote,
+            overlay: self.carrier().map(str::to_owned),
+            reason: self.switch.reason(),
+            switched: self.switch.switched(),
+            changes: changes
+                .map(|change| Switched {
+                    age: now.saturating_sub(change.at),
+                    from: change.from.clone(),
+                    to: change.to.clone(),
+                    cause: change.cause,
+                    why: change.why.clone(),
+                })
+                .collect(),
+        }
     }
 
     /// What status pages show. `mtu`: that of the fast path, in bytes.

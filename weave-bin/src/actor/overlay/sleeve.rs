@@ -9,12 +9,12 @@ use weave_datapath::fastdp::Routes;
 use weave_datapath::overlay::Input;
 use weave_datapath::plane::{self, Carrier, Forwarding, Hop, LinkPath};
 use weave_datapath::sleeve::link::{Config, Event, Link, Transmit};
-use weave_datapath::sleeve::seal::{SessionKey, Side};
+use weave_datapath::sleeve::seal::Side;
 use weave_datapath::sleeve::stream::Path;
 use weave_datapath::{PeerName, ShortId};
-use weave_mesh::node::OverlayConnection;
 
 use super::SLEEVE;
+use super::confirm::Confirmed;
 use super::served::{Served, SleeveLink};
 use super::wire::SleeveWire;
 
@@ -31,24 +31,21 @@ pub(super) struct Outcome {
 
 /// The link of a confirmed connection, known to the data plane. `None`: its data has to be sealed
 /// and there is no key, or its addresses are not IPv4.
-pub(super) fn open(
-    wire: &mut dyn SleeveWire,
-    connection: &OverlayConnection,
-    remote: PeerName,
-) -> Option<SleeveLink> {
-    let key = match (&connection.session_key, connection.encrypted) {
-        (Some(key), true) => Some(SessionKey::new(*key.as_bytes())),
+pub(super) fn open(wire: &mut dyn SleeveWire, connection: &Confirmed) -> Option<SleeveLink> {
+    let key = match (&connection.key, connection.encrypted) {
+        (Some(key), true) => Some(key.clone()),
         (None, false) => None,
         _ => return None,
     };
+    let remote = PeerName(u64::from(connection.remote));
     let side = if connection.outbound {
         Side::Dialler
     } else {
         Side::Acceptor
     };
-    let id = u64::from(connection.id);
+    let id = connection.id;
     let engine = Link::new(Config {
-        uid: connection.connection_uid,
+        uid: connection.uid,
         remote: if connection.outbound {
             Some(ipv4(connection.peer)?)
         } else {
@@ -89,10 +86,7 @@ pub(super) fn settle(wire: &mut dyn SleeveWire, now: Duration, link: &mut Sleeve
             match event {
                 Event::Established => outcome.inputs.push(Input::Established),
                 Event::Healthy => outcome.inputs.push(Input::Healthy),
-                Event::Unhealthy => {
-                    let why = "no heartbeats arrive by UDP on the port of the mesh";
-                    outcome.inputs.push(Input::Unhealthy(why.to_owned()));
-                }
+                Event::Unhealthy(why) => outcome.inputs.push(Input::Unhealthy(why)),
                 Event::Moved { to, .. } => outcome.moved = Some(to),
                 _ => {}
             }

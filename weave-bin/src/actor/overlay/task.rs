@@ -1,6 +1,6 @@
 //! The loop around the engines.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +9,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use weave_datapath::fastdp::{Connection, Engine, Event, Routes, TableUpdate, Transmit};
+use weave_datapath::fastdp::{Engine, Event, Routes, TableUpdate, Transmit};
 use weave_datapath::overlay::{self, Input};
 use weave_datapath::{PeerName as DataName, ShortId as DataShortId, plane};
 use weave_mesh::node::{ConnectionId, OverlayConnection, OverlayEvent, RouteTable};
 use weave_mesh::peer::{PeerName, ShortId};
 use weave_mesh::tokio::{Mesh, OverlayEvents};
 
+use super::confirm::{self, Confirmed};
 use super::served::Served;
-use super::{Arrival, FASTDP, Overlay, SLEEVE, View, Wire, WireError, sleeve};
+use super::{Arrival, FASTDP, Overlay, SLEEVE, SwitchCount, View, Wire, WireError, sleeve};
 
 /// What the task works with.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub fn start<W: Wire>(
         table: around.mesh.routes(),
         questions: inbox,
         connections: HashMap::new(),
+        switches: BTreeMap::new(),
         routes: Routes::default(),
         ways_changed: true,
         begun,
@@ -64,6 +66,8 @@ struct Task<W> {
     table: watch::Receiver<Arc<RouteTable>>,
     questions: mpsc::Receiver<oneshot::Sender<View>>,
     connections: HashMap<u64, Served>,
+    /// How often frames went over to an overlay, and why.
+    switches: BTreeMap<(String, overlay::Cause), u64>,
     routes: Routes,
     /// Routes or overlays have changed since sleeve was told.
     ways_changed: bool,
@@ -106,7 +110,7 @@ impl<W: Wire> Task<W> {
                 }
                 Wake::Question(reply) => {
                     // A caller that has gone away needs no answer.
-                    let _ = reply.send(self.wire.view());
+                    let _ = reply.send(self.view(now));
                 }
                 Wake::Time => self.handle_time(now),
             }
@@ -154,20 +158,8 @@ impl<W: Wire> Task<W> {
     }
 
     fn handle_control(&mut self, now: Duration, id: u64, body: &[u8]) {
-        let Some(served) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let Some((slot, inner)) = overlay::split_control(body) else {
-            return;
-        };
-        match served.switch.name(slot.into()) {
-            Some(FASTDP) => self.engine.handle_control(now, id, inner),
-            Some(SLEEVE) => {
-                if let Some(link) = &mut served.sleeve {
-                    link.engine.handle_control(now, inner);
-                }
-            }
-            _ => {}
+        if let Some(served) = self.connections.get_mut(&id) {
+            confirm::control(&mut self.engine, served, now, id, body);
         }
     }
 
@@ -200,67 +192,14 @@ impl<W: Wire> Task<W> {
 
     /// The mesh keeps a connection: start every overlay that both ends have.
     async fn handle_confirmed(&mut self, now: Duration, connection: &OverlayConnection) {
-        let id = u64::from(connection.id);
-        let remote = connection.remote;
-        let mut served = Served::new(now, remote, &connection.overlays);
-        let mut events = Vec::new();
-        if served.switch.slot_of(FASTDP).is_some() {
-            let refused = self.start_fastdp(now, connection);
-            if let Some(why) = refused {
-                events.extend(served.handle(now, FASTDP, Input::Failed(why.to_owned())));
-            }
-        }
-        if served.switch.slot_of(SLEEVE).is_some() {
-            let link = self
-                .wire
-                .sleeve()
-                .and_then(|wire| sleeve::open(wire, connection, data_name(remote)));
-            match link {
-                Some(mut link) => {
-                    link.engine.confirm(now);
-                    served.sleeve = Some(link);
-                }
-                None => {
-                    let why = "this host cannot run it".to_owned();
-                    events.extend(served.handle(now, SLEEVE, Input::Failed(why)));
-                }
-            }
-        }
-        let by_sleeve = served.carrier() == Some(SLEEVE);
-        self.connections.insert(id, served);
-        self.engine.handle_sleeve(id, data_name(remote), by_sleeve);
+        let confirmed = Confirmed::from(connection);
+        let wire = self.wire.sleeve();
+        let (served, events) = confirm::open(&mut self.engine, wire, now, &confirmed);
+        self.connections.insert(confirmed.id, served);
         self.ways_changed = true;
         for event in events {
-            self.follow(id, event).await;
+            self.follow(confirmed.id, event).await;
         }
-    }
-
-    /// `Some`: why the fast overlay cannot carry the frames of a connection.
-    fn start_fastdp(
-        &mut self,
-        now: Duration,
-        connection: &OverlayConnection,
-    ) -> Option<&'static str> {
-        if connection.encrypted {
-            return Some(WITHHELD);
-        }
-        let addresses = sleeve::address(connection.local).zip(sleeve::address(connection.peer));
-        let Some((local, remote)) = addresses else {
-            return Some("it needs IPv4 between the hosts");
-        };
-        self.engine.handle_connection(
-            now,
-            Connection {
-                id: connection.id.into(),
-                peer: data_name(connection.remote),
-                short_id: connection.remote_short_id.and_then(data_short_id),
-                local,
-                remote,
-                uid: connection.connection_uid,
-                encrypted: connection.encrypted,
-            },
-        );
-        None
     }
 
     fn handle_time(&mut self, now: Duration) {
@@ -386,10 +325,7 @@ impl<W: Wire> Task<W> {
     async fn report(&mut self, now: Duration, event: Event) {
         let (id, input) = match event {
             Event::Established { id } => (id, Input::Established),
-            Event::Unhealthy { id } => {
-                let why = "no heartbeat for a minute".to_owned();
-                (id, Input::Unhealthy(why))
-            }
+            Event::Unhealthy { id, why } => (id, Input::Unhealthy(why)),
             Event::Healthy { id } => (id, Input::Healthy),
             Event::Declined { id, reason } => (id, Input::Failed(reason.to_owned())),
             _ => return,
@@ -402,8 +338,10 @@ impl<W: Wire> Task<W> {
             return;
         };
         let remote = served.remote;
-        if let Input::Unhealthy(why) | Input::Failed(why) = &input {
-            warn!("{name} ->[{}]: {why}", self.label(remote));
+        match &input {
+            Input::Unhealthy(why) => warn!("{name} ->[{}]: {why}", self.label(remote)),
+            Input::Failed(why) => warn!("{name} ->[{}]: {why}", self.label(remote)),
+            _ => {}
         }
         let Some(served) = self.connections.get_mut(&id) else {
             return;
@@ -425,13 +363,20 @@ impl<W: Wire> Task<W> {
                 info!("overlay_switch ->[{label}] using {}", carrier(served));
                 self.around.mesh.established(ConnectionId::from(id)).await;
             }
-            overlay::Event::Chosen { .. } => {
-                info!("overlay_switch ->[{label}] using {}", carrier(served));
+            overlay::Event::Chosen { cause, .. } => {
+                let to = carrier(served).to_owned();
+                let why = served.switch.changes().last();
+                let why = why.map_or("", |change| change.why.as_str());
+                info!("overlay_switch ->[{label}] using {to}: {why}");
+                *self.switches.entry((to, cause)).or_default() += 1;
                 let by_sleeve = served.carrier() == Some(SLEEVE);
                 self.engine.handle_sleeve(id, data_name(remote), by_sleeve);
                 self.ways_changed = true;
             }
             overlay::Event::NoneWorking => {
+                let cause = served.switch.changes().last().map(|change| change.cause);
+                let cause = cause.unwrap_or(overlay::Cause::Failed);
+                *self.switches.entry(("none".to_owned(), cause)).or_default() += 1;
                 let reason = format!("no working forwarders to {label}");
                 let mesh = &self.around.mesh;
                 mesh.overlay_failed(ConnectionId::from(id), reason).await;
@@ -451,6 +396,23 @@ impl<W: Wire> Task<W> {
                 served.shown.clone_from(&attributes);
                 self.around.mesh.set_overlay(id, &name, attributes).await;
             }
+        }
+    }
+
+    fn view(&self, now: Duration) -> View {
+        let counts = self.switches.iter();
+        let mut carriers: Vec<_> = self.connections.values().collect();
+        carriers.sort_by_key(|served| served.remote);
+        View {
+            carriers: carriers.iter().map(|served| served.view(now)).collect(),
+            switches: counts
+                .map(|((to, cause), count)| SwitchCount {
+                    to: to.clone(),
+                    cause: *cause,
+                    count: *count,
+                })
+                .collect(),
+            ..self.wire.view()
         }
     }
 
@@ -495,13 +457,10 @@ fn data_name(name: PeerName) -> DataName {
     DataName::from(u64::from(name))
 }
 
-fn data_short_id(id: ShortId) -> Option<DataShortId> {
+pub(super) fn data_short_id(id: ShortId) -> Option<DataShortId> {
     DataShortId::try_from(u16::from(id)).ok()
 }
 
-/// Why frames are kept off an encrypted connection.
-const WITHHELD: &str =
-    "it sends in clear and the network is not in the trusted subnets of both peers";
 const QUEUE: usize = 16;
 const SWEEP: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);

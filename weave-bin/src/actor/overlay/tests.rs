@@ -14,6 +14,8 @@ use weave_mesh::tokio::{Config, Mesh};
 
 use super::*;
 
+mod sealed;
+
 /// A tunnel end that hands datagrams to the other end.
 struct FakeWire {
     tables: Arc<Mutex<Tables>>,

@@ -87,6 +87,13 @@ fn heartbeat_to(remote: Ipv4Addr) -> Transmit {
     }
 }
 
+fn pace() -> Transmit {
+    Transmit::Control {
+        id: 7,
+        inner: Note::ours().emit(),
+    }
+}
+
 fn acknowledgement() -> Transmit {
     Transmit::Control {
         id: 7,
@@ -140,8 +147,44 @@ fn the_first_accepted_heartbeat_is_acknowledged_once_and_answered_at_once() {
 
     assert_eq!(
         transmits(&mut engine),
-        [acknowledgement(), heartbeat_to(address(2))]
+        [acknowledgement(), pace(), heartbeat_to(address(2))]
     );
+}
+
+#[test]
+fn a_path_works_while_both_ends_hear() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    engine.handle_heartbeat(NOW, &heard(UID, address(2)));
+    engine.handle_control(NOW, 7, &Note::ours().emit());
+    let _ = transmits(&mut engine);
+
+    engine.handle_control(NOW, 7, &Note::Deaf.emit());
+    let why = Silence::There;
+    assert_eq!(engine.poll_event(), Some(Event::Unhealthy { id: 7, why }));
+    engine.handle_heartbeat(NOW, &heard(UID, address(2)));
+    assert_eq!(engine.poll_event(), None);
+    engine.handle_control(NOW, 7, &Note::Hears.emit());
+    assert_eq!(engine.poll_event(), Some(Event::Healthy { id: 7 }));
+}
+
+#[test]
+fn a_peer_of_ours_is_told_that_it_is_not_heard() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    engine.handle_heartbeat(NOW, &heard(UID, address(2)));
+    engine.handle_control(NOW, 7, &Note::ours().emit());
+    let _ = transmits(&mut engine);
+    let told = |note: Note| Transmit::Control {
+        id: 7,
+        inner: note.emit(),
+    };
+
+    let silent = NOW + Duration::from_millis(2500);
+    engine.handle_timeout(silent);
+    assert!(transmits(&mut engine).contains(&told(Note::Deaf)));
+    engine.handle_heartbeat(silent, &heard(UID, address(2)));
+    assert_eq!(transmits(&mut engine), [told(Note::Hears)]);
 }
 
 #[test]
@@ -239,7 +282,8 @@ fn silence_is_reported_once_and_a_heartbeat_heals() {
 
     engine.handle_timeout(NOW + TIMEOUT);
     engine.handle_timeout(NOW + 2 * TIMEOUT);
-    assert_eq!(engine.poll_event(), Some(Event::Unhealthy { id: 7 }));
+    let why = Silence::Here(TIMEOUT);
+    assert_eq!(engine.poll_event(), Some(Event::Unhealthy { id: 7, why }));
     assert_eq!(engine.poll_event(), None);
     assert!(!engine.connections().next().unwrap().healthy);
 
@@ -394,4 +438,41 @@ fn adopted_tables_stay_until_the_mesh_is_back() {
     engine.handle_routes(NOW, routes(true));
     assert_eq!(engine.poll_update(NOW), None);
     assert_ne!(engine.poll_timeout(), Some(NOW + HOLD), "nothing is held");
+}
+
+/// The peer was reached in clear, and its new connection is encrypted.
+#[test]
+fn the_way_to_a_peer_whose_connection_is_encrypted_is_left_at_once() {
+    let mut engine = engine();
+    engine.handle_connection(NOW, connection());
+    engine.handle_heartbeat(NOW, &heard(UID, address(2)));
+    engine.handle_routes(NOW, routes(true));
+    let _ = engine.poll_update(NOW);
+    assert!(engine.tables().path(id(20)).is_some());
+
+    engine.handle_sealed(8, PEER, address(2));
+
+    assert!(engine.poll_update(NOW).is_some());
+    let paths: Vec<_> = engine.tables().paths().collect();
+    assert_eq!(paths, [], "also while the old connection lives");
+    engine.handle_closed(NOW, 7);
+    let _ = engine.poll_update(NOW);
+    assert_eq!(engine.tables().paths().count(), 0, "nor is the way held");
+}
+
+#[test]
+fn adopted_ways_to_untrusted_addresses_are_given_up() {
+    let mut before = engine();
+    before.handle_connection(NOW, connection());
+    before.handle_routes(NOW, routes(true));
+    let _ = before.poll_update(NOW);
+    let tables = before.tables().clone();
+    assert!(tables.paths().count() > 0);
+
+    let mut engine = engine();
+    engine.adopt(NOW, tables);
+    engine.distrust(|remote| remote != address(2));
+
+    assert!(engine.poll_update(NOW).is_some());
+    assert_eq!(engine.tables().paths().count(), 0);
 }

@@ -57,7 +57,10 @@ fn an_acceptor_waits_for_the_first_call_and_answers_it() {
     let mut link = link(None);
     link.confirm(ms(0));
     link.handle_timeout(ms(500));
-    assert_eq!(transmits(&mut link), [Transmit::Control(pace_message())]);
+    assert_eq!(
+        transmits(&mut link),
+        [Transmit::Control(Note::ours().emit())]
+    );
 
     link.handle_special(ms(600), HEARTBEAT, FROM);
     let sent = transmits(&mut link);
@@ -119,7 +122,10 @@ fn silence_is_noticed_and_forgiven() {
     link.handle_timeout(ms(59_999));
     assert!(link.is_working());
     link.handle_timeout(ms(60_000));
-    assert_eq!(events(&mut link), [Event::Unhealthy,]);
+    assert_eq!(
+        events(&mut link),
+        [Event::Unhealthy(Silence::Here(PATIENCE))]
+    );
     assert!(!link.is_working());
     link.handle_special(ms(90_000), HEARTBEAT, FROM);
     assert_eq!(events(&mut link), [Event::Healthy]);
@@ -129,21 +135,52 @@ fn silence_is_noticed_and_forgiven() {
 #[test]
 fn two_of_ours_notice_silence_within_three_seconds() {
     let mut link = established();
-    link.handle_control(ms(100), &pace_message());
+    link.handle_control(ms(100), &Note::ours().emit());
     assert_eq!(heartbeats(&transmits(&mut link)), 1);
     link.handle_special(ms(100), HEARTBEAT, FROM);
-    link.handle_timeout(ms(800));
+    link.handle_timeout(ms(600));
     assert_eq!(heartbeats(&transmits(&mut link)), 1);
-    link.handle_timeout(ms(2_199));
+    link.handle_timeout(ms(2_599));
     assert!(link.is_working());
-    link.handle_timeout(ms(2_200));
+    link.handle_timeout(ms(2_600));
     assert!(!link.is_working());
+    let told = Transmit::Control(Note::Deaf.emit());
+    assert!(transmits(&mut link).contains(&told), "the peer is to know");
+    link.handle_special(ms(2_700), HEARTBEAT, FROM);
+    let told = Transmit::Control(Note::Hears.emit());
+    assert_eq!(transmits(&mut link), [told]);
+}
+
+#[test]
+fn a_peer_that_does_not_hear_us_is_believed() {
+    let mut link = established();
+    link.handle_control(ms(0), &Note::ours().emit());
+    link.handle_special(ms(0), HEARTBEAT, FROM);
+    transmits(&mut link);
+
+    link.handle_control(ms(10), &Note::Deaf.emit());
+    assert_eq!(events(&mut link), [Event::Unhealthy(Silence::There)]);
+    link.handle_special(ms(20), HEARTBEAT, FROM);
+    assert_eq!(events(&mut link), [], "that we hear it is no news");
+    link.handle_control(ms(30), &Note::Hears.emit());
+    assert_eq!(events(&mut link), [Event::Healthy]);
+}
+
+#[test]
+fn an_old_peer_is_not_told_whether_it_is_heard() {
+    let mut link = established();
+    link.handle_timeout(ms(60_000));
+    let sent = transmits(&mut link);
+    assert!(
+        !sent.iter().any(|sent| matches!(sent, Transmit::Control(_))),
+        "{sent:?}"
+    );
 }
 
 #[test]
 fn a_pace_of_nothing_is_not_believed() {
     let mut link = established();
-    link.handle_control(ms(0), &[tag::PACE, 0, 0]);
+    link.handle_control(ms(0), &[16, 0, 0]);
     link.handle_special(ms(0), HEARTBEAT, FROM);
     link.handle_timeout(ms(1_499));
     assert!(link.is_working());

@@ -3,102 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Whether this test can run; says so if not.
-fn can_run() -> bool {
-    let root = geteuid().is_root();
-    if !root {
-        println!("skipped: needs root");
-    }
-    root
-}
+mod bed;
+mod outage;
+mod overlays;
 
-/// A lab of its own for a test. Removed when dropped.
-struct Lab {
-    name: String,
-}
-
-impl Lab {
-    fn new(test: &str) -> Self {
-        Self {
-            name: format!("wt-{test}-{}", std::process::id()),
-        }
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
-        command
-            .arg("lab")
-            .arg(words[0])
-            .args(["--name", &self.name])
-            .args(&words[1..]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    /// Runs a command that must succeed; its standard output.
-    fn ok(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        let (stdout, stderr) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        assert!(output.status.success(), "{words:?}: {stdout}\n{stderr}");
-        stdout.into_owned()
-    }
-
-    fn start(&self, words: &[&str]) -> Child {
-        self.command(words).spawn().unwrap()
-    }
-
-    /// Names of this lab's namespaces.
-    fn namespaces(&self) -> Vec<String> {
-        let entries = std::fs::read_dir("/run/netns")
-            .into_iter()
-            .flatten()
-            .flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| name.starts_with(&self.name)).collect()
-    }
-
-    fn wait_for_namespace(&self, suffix: &str) {
-        let path = Path::new("/run/netns").join(format!("{}-{suffix}", self.name));
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !path.exists() {
-            assert!(
-                Instant::now() < deadline,
-                "{} never appeared",
-                path.display()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn assert_gone(&self) {
-        assert_eq!(self.namespaces(), Vec::<String>::new());
-        assert!(!Path::new("/run").join(&self.name).exists());
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // After a failed assertion something may be left.
-        let _output = self.run(&["down"]);
-    }
-}
+use bed::{Lab, can_run};
 
 fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
