@@ -10,6 +10,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "netlink")]
+pub mod conntrack;
 mod index;
 mod labels;
 #[cfg(feature = "manifest")]
@@ -17,6 +19,8 @@ pub mod manifest;
 pub mod model;
 #[cfg(feature = "netlink")]
 pub mod netlink;
+#[cfg(feature = "nflog")]
+pub mod nflog;
 #[cfg(any(feature = "netlink", feature = "nflog"))]
 mod nfnetlink;
 pub mod ruleset;

@@ -7,7 +7,7 @@
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::Expressions;
 
-use crate::nfnetlink::wire::{Attribute, Attributes};
+use crate::nfnetlink::wire::{Attribute, Attributes, nested};
 use crate::ruleset::Verdict;
 
 /// One expression of a rule: its name and its attributes, not interpreted.
@@ -114,20 +114,6 @@ impl RawExpression {
             attributes,
         }
     }
-}
-
-/// Attributes encoded one after the other.
-pub(super) fn nested(attributes: &[(u16, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (kind, value) in attributes {
-        let len =
-            u16::try_from(value.len() + 4).expect("invariant: values are shorter than 60 KiB");
-        bytes.extend_from_slice(&len.to_ne_bytes());
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-    }
-    bytes
 }
 
 /// The attributes of a verdict.

@@ -16,6 +16,7 @@ use super::expr::{
     reject, verdict_from,
 };
 use super::load::{Slice, field_of, if_name, slice, slice_of, value_of};
+use crate::nfnetlink::wire::Attribute;
 use crate::ruleset::{
     Comment, CtState, CtStatus, Field, Limit, Log, MarkChange, Match, NatFlags, NatTarget, Need,
     Operand, Reject, Rule, SetRef, Span, Statement, Type, Unit, Value,
@@ -230,7 +231,7 @@ impl<F: Fn(&str) -> Option<SetRef>> Lifter<F> {
         let set = (self.set)(expression.find(lookup::SET)?.text()?)?;
         let is_negated = expression
             .find(lookup::FLAGS)
-            .and_then(|flags| flags.u32())
+            .and_then(Attribute::u32)
             .unwrap_or(0)
             & 1
             != 0;
@@ -328,7 +329,7 @@ impl<F: Fn(&str) -> Option<SetRef>> Lifter<F> {
             "reject" => Statement::Reject(
                 match (
                     number(reject::TYPE)?,
-                    expression.find(reject::CODE).and_then(|code| code.u8()),
+                    expression.find(reject::CODE).and_then(Attribute::u8),
                 ) {
                     (1, _) => Reject::TcpReset,
                     (2, Some(1)) => Reject::PortUnreachable,
@@ -411,7 +412,7 @@ fn limit_of(expression: &RawExpression) -> Option<Limit> {
         3600 => Unit::Hour,
         _ => return None,
     };
-    let number = |kind| expression.find(kind).and_then(|attribute| attribute.u32());
+    let number = |kind| expression.find(kind).and_then(Attribute::u32);
     if number(limit::TYPE).unwrap_or(0) != 0 {
         return None;
     }
@@ -429,10 +430,10 @@ fn log_of(expression: &RawExpression) -> Option<Log> {
             Some(prefix) => Some(Comment::exact(prefix.text()?)?),
             None => None,
         },
-        group: expression.find(log::GROUP).and_then(|group| group.u16()),
+        group: expression.find(log::GROUP).and_then(Attribute::u16),
         snaplen: expression
             .find(log::SNAPLEN)
-            .and_then(|len| len.u32())
+            .and_then(Attribute::u32)
             .unwrap_or(0),
     })
 }

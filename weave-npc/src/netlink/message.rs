@@ -13,9 +13,10 @@ use netlink_packet_netfilter::nftables::{
 };
 use netlink_packet_netfilter::none::ControlMessage;
 
-use super::expr::{RawExpression, nested, verdict_code};
+use super::expr::{RawExpression, verdict_code};
 use super::load::{largest, put, type_id};
 use crate::nfnetlink::Request;
+use crate::nfnetlink::wire::nested;
 use crate::ruleset::{
     Base, Comment, DataType, Datum, Entry, Family, Hook, Key, Name, Policy, Set, Span, TableId,
     Type, Value,

@@ -150,7 +150,7 @@ impl Socket {
         Ok(Sent {
             first,
             count,
-            answered: answered.unwrap_or(count.saturating_sub(1)),
+            answered: answered.unwrap_or_else(|| count.saturating_sub(1)),
         })
     }
 

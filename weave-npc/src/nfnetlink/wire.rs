@@ -1,4 +1,4 @@
-//! Reads netlink messages and attributes.
+//! Reads netlink messages and attributes, and writes nested ones.
 //!
 //! ```text
 //! message    | length u32 | type u16 | flags u16 | sequence u32 | port u32 | payload … |
@@ -108,7 +108,7 @@ impl<'a> Attributes<'a> {
     /// The first attribute of a type.
     pub(crate) fn find(self, kind: u16) -> Option<Attribute<'a>> {
         let mut all = self;
-        all.find_map(|attribute| (attribute.kind == kind).then_some(attribute))
+        Iterator::find(&mut all, |attribute| attribute.kind == kind)
     }
 }
 
@@ -126,6 +126,20 @@ impl<'a> Iterator for Attributes<'a> {
             .unwrap_or_default();
         Some(Attribute { kind, value })
     }
+}
+
+/// Attributes encoded one after the other.
+pub(crate) fn nested(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, value) in attributes {
+        let len =
+            u16::try_from(value.len() + 4).expect("invariant: values are shorter than 60 KiB");
+        bytes.extend_from_slice(&len.to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

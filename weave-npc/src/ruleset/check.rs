@@ -61,6 +61,9 @@ pub enum Fault {
     /// A field, a hook or a statement that the table's family does not have.
     #[error("{0} is not possible here")]
     Family(&'static str),
+    /// A rule without statements.
+    #[error("the rule says nothing")]
+    Empty,
     /// A statement behind one that ends the rule.
     #[error("something stands behind the end of the rule")]
     Unreachable,
@@ -172,6 +175,9 @@ impl Table {
     // ===== rules =====
 
     fn rule(&self, family: Family, rule: &Rule) -> Result<(), Fault> {
+        if rule.statements().is_empty() {
+            return Err(Fault::Empty);
+        }
         let mut has_ended = false;
         let mut is_tcp = false;
         for statement in rule.statements() {
