@@ -3,6 +3,7 @@
  * Ingress of the VXLAN device: frames from other peers. What passes goes on into the bridge.
  */
 #include "flows.h"
+#include "toobig.h"
 
 #define IPSEC_MARK 0x20000	/* "came through IPsec": must not leak into inner packets */
 
@@ -93,6 +94,8 @@ int weave_tunnel(struct __sk_buff *skb)
 	to = bpf_map_lookup_elem(cells, &destination);
 	if (!from || !to || from->mode == WEAVE_UNKNOWN || to->mode == WEAVE_UNKNOWN)
 		return drop(WEAVE_DROP_UNKNOWN);
+	if (is_answer(skb))
+		return answer(skb, from, origin, destination);
 	if (from->mode == WEAVE_SELF)
 		return drop(WEAVE_DROP_OWN);
 	if (!(frame.source | frame.destination) && !frame.type)

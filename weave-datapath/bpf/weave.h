@@ -92,6 +92,9 @@ struct weave_mac {
 #define WEAVE_STALE_NS 1000000000ULL	/* a silent remote owner may be replaced */
 #define WEAVE_ECHO_NS 100000000ULL	/* so soon after a flood an announcement is its reflection */
 
+/* Answers to frames too large for the path that each processor gives in 25 ticks of the kernel. */
+#define WEAVE_ANSWERS 32
+
 /*
  * `generations`: array of what invalidates decisions that were made earlier. Each is raised after
  * the change, by one writer alone.
@@ -127,6 +130,7 @@ enum weave_counter {
 	WEAVE_HANDED,		/* to user space, which sends it on by sleeve */
 	WEAVE_TAKEN,		/* from user space, which received it by sleeve */
 	WEAVE_SPECIAL,		/* special frames handed to user space */
+	WEAVE_TOO_BIG,		/* answers that tell a sender what the path carries */
 	WEAVE_MAC_MOVED,	/* an address changed its owner */
 	WEAVE_DROP_SHORT,	/* no complete Ethernet header */
 	WEAVE_DROP_ZERO,	/* from the bridge with zero addresses */
@@ -143,6 +147,7 @@ enum weave_counter {
 	WEAVE_DROP_RING,	/* special frame, but the ring is full */
 	WEAVE_DROP_ALIEN,	/* special frame for another peer */
 	WEAVE_DROP_TREE,	/* a tree longer than WEAVE_MAX_HOPS or than its cells */
+	WEAVE_DROP_ANSWER,	/* answers of WEAVE_TOO_BIG beyond WEAVE_ANSWERS */
 	WEAVE_DROP_ERROR,	/* a kernel helper refused */
 	WEAVE_COUNTERS
 };

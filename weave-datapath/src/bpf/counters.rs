@@ -65,6 +65,8 @@ counters! {
     Taken = "taken",
     /// Special frames handed to user space.
     Special = "special",
+    /// Answers that tell a sender how much the path carries: it had sent more.
+    TooBig = "too_big",
     /// An address changed its owner.
     MacMoved = "mac_moved",
     /// Dropped: no complete Ethernet header.
@@ -97,6 +99,8 @@ counters! {
     DropAlien = "drop_alien",
     /// A broadcast that did not get to all hops of its tree: too many for one program run.
     DropTree = "drop_tree",
+    /// Dropped: answers of [`Counter::TooBig`] beyond what is given at a time.
+    DropAnswer = "drop_answer",
     /// Dropped: a kernel helper refused.
     DropError = "drop_error",
 }

@@ -10,7 +10,7 @@ use super::{
     Counters, Error, Hook, LearnedMac, abi,
     heartbeats::{Ring, Sender},
     maps::{self, Maps},
-    pins::{LINKS, Pins},
+    pins::{LINKS, PROGRAMS, Pins},
     programs::{self, Spot},
     tunnel,
 };
@@ -82,6 +82,24 @@ impl Config {
     pub fn mac_entries(mut self, entries: u32) -> Self {
         self.mac_entries = entries.max(1);
         self
+    }
+}
+
+impl Config {
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn datapath(&self) -> &str {
+        &self.datapath
+    }
+
+    pub(super) fn udp_port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn tap_name(&self) -> Option<&str> {
+        self.tap.as_deref()
     }
 }
 
@@ -217,6 +235,19 @@ impl Device {
         self.maps.move_macs(&update.macs)
     }
 
+    /// Brings the kernel's tables to `tables`, whatever they are: for a device that was opened again
+    /// because the one before was damaged.
+    ///
+    /// # Errors
+    /// As [`Device::apply`].
+    pub fn restore(&mut self, tables: &Tables) -> Result<(), Error> {
+        let update = self.tables.diff_to(tables);
+        if update.is_empty() {
+            return Ok(());
+        }
+        self.apply(&update)
+    }
+
     /// The next special frame from a peer.
     ///
     /// # Errors
@@ -304,7 +335,7 @@ fn unpin(dir: &Path, tunnel: &str) -> Result<(), Error> {
 }
 
 /// The interface `name` and the other end of its pair, the port of the bridge.
-async fn pair(netlink: &Netlink, name: &str) -> Result<(Link, Link), Error> {
+pub(super) async fn pair(netlink: &Netlink, name: &str) -> Result<(Link, Link), Error> {
     let missing = || Error::NoInterface {
         name: name.to_owned(),
     };
@@ -344,6 +375,7 @@ fn install(
 fn is_at_work(pins: &Pins, hook: Hook, spots: &[Spot<'_>]) -> bool {
     // A filter cannot be asked for its program here, but replacing it by itself does no harm.
     hook == Hook::Tcx
+        && PROGRAMS.iter().all(|program| pins.has(program))
         && LINKS
             .iter()
             .zip(spots)
@@ -352,7 +384,7 @@ fn is_at_work(pins: &Pins, hook: Hook, spots: &[Spot<'_>]) -> bool {
 
 /// Whether `left` was written for these very devices: index and address of both, the address of
 /// the VXLAN device being random for each incarnation.
-fn is_of(left: &abi::Config, datapath: &Link, tunnel: &Link) -> bool {
+pub(super) fn is_of(left: &abi::Config, datapath: &Link, tunnel: &Link) -> bool {
     left.layout == abi::LAYOUT
         && (left.datapath, left.datapath_mac) == (datapath.index, padded(datapath))
         && (left.tunnel, left.tunnel_mac) == (tunnel.index, padded(tunnel))

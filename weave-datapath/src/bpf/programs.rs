@@ -89,6 +89,17 @@ pub(super) fn load(pins: &Pins, mac_entries: u32) -> Result<Ebpf, Error> {
     Ok(object)
 }
 
+/// Has the kernel check every program, over maps that are gone afterwards.
+pub(super) fn verify() -> Result<(), Error> {
+    let loaded = EbpfLoader::new().load(OBJECT);
+    let mut object = loaded.map_err(|source| Error::kernel("create the BPF maps", source))?;
+    for name in PROGRAMS {
+        let loaded = program(&mut object, name)?.load();
+        loaded.map_err(|source| Error::kernel(format!("load BPF program {name}"), source))?;
+    }
+    Ok(())
+}
+
 /// A place for a program: a device and a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spot<'a> {

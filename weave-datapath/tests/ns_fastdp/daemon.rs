@@ -193,7 +193,10 @@ fn drain(start: &Start, engine: &mut Engine, device: &mut Device, now: Duration)
                 port,
                 payload,
                 ..
-            } => device.send(local, remote, port, &payload).unwrap(),
+            } => match device.send(local, remote, port, &payload) {
+                Err(error) if error.is_too_big() => {}
+                outcome => outcome.unwrap(),
+            },
             Transmit::Control { id, inner } => {
                 let _ = start.outputs.send(Output::Control { from, id, inner });
             }

@@ -4,6 +4,8 @@
 
 mod capture;
 mod daemon;
+#[cfg(feature = "sleeve")]
+mod flows;
 mod lab;
 mod learning;
 mod mesh;

@@ -25,7 +25,7 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Outer source, outer destination, VNI and inner frame, after checking the constant fields.
-fn open(packet: &[u8]) -> (Ipv4Addr, Ipv4Addr, Vni, Vec<u8>) {
+pub(crate) fn open(packet: &[u8]) -> (Ipv4Addr, Ipv4Addr, Vni, Vec<u8>) {
     let ip = ipv4::Packet::new_checked(packet).unwrap();
     assert_eq!((ip.ttl(), ip.tos(), ip.protocol()), (64, 0, 17));
     assert!(ip.dont_fragment());
