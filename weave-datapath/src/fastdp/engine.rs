@@ -352,6 +352,7 @@ impl Engine {
 
     /// Routes and short ids changed.
     pub fn handle_routes(&mut self, now: Duration, routes: Routes) {
+        let routes = routes.settled();
         if self.routes != routes {
             self.routes = routes;
             self.stale = true;
@@ -493,9 +494,10 @@ impl Engine {
 
     fn vni(&self, connection: &Connection) -> Option<Vni> {
         let known = self.routes.short_ids.get(&connection.peer).copied();
+        let of_peer = |id: &ShortId| self.owner(*id) == Some(connection.peer);
         Some(Vni {
             origin: self.routes.short_ids.get(&self.config.us).copied()?,
-            destination: known.or(connection.short_id)?,
+            destination: known.or(connection.short_id.filter(of_peer))?,
         })
     }
 

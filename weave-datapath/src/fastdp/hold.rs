@@ -31,7 +31,9 @@ impl Holds {
         next: &mut Tables,
     ) {
         let before = std::mem::take(&mut self.0);
-        next.us = next.us.or(previous.us);
+        // An id that another peer has won is not ours any more: nothing may leave under it.
+        let ours = |id: &ShortId| next.peers.get(id).is_none_or(|now| now.name == us);
+        next.us = next.us.or(previous.us.filter(ours));
         let routed: Vec<PeerName> = routed_names(next).collect();
         for (id, entry) in &previous.peers {
             let own = Some(*id) == next.us && entry.name == us;
@@ -242,6 +244,20 @@ mod tests {
 
         assert!(!next.trees.contains_key(&id(2)));
         assert!(next.trees[&id(1)].contains(&hop(3)));
+    }
+
+    #[test]
+    fn our_own_id_is_given_up_when_another_peer_wins_it() {
+        let mut lost = settled();
+        lost.us = None;
+        lost.peers.insert(id(1), via(9, 2));
+        lost.trees.clear();
+
+        Holds::default().merge(NOW, US, &settled(), &mut lost);
+
+        assert_eq!(lost.us, None);
+        assert_eq!(lost.peers[&id(1)], via(9, 2));
+        assert!(!lost.trees.contains_key(&id(1)), "no tree for frames of ours");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From routes and live connections to the tables the kernel should have. A pure function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entry, Hop, Path, PeerName, Route, ShortId, Tables};
 
@@ -13,6 +13,18 @@ pub struct Routes {
     pub unicast: BTreeMap<PeerName, PeerName>,
     /// For each source, us included, the neighbours that get our copies of its broadcasts.
     pub broadcast: BTreeMap<PeerName, Vec<PeerName>>,
+}
+
+impl Routes {
+    /// The same, but a short id that several peers claim is of the one with the lowest name, and the
+    /// others have none: nothing can be sent to or from them by the tunnel until they have taken
+    /// another.
+    pub(super) fn settled(mut self) -> Self {
+        let mut taken = BTreeSet::new();
+        // Ascending by name.
+        self.short_ids.retain(|_, id| taken.insert(*id));
+        self
+    }
 }
 
 /// A direct neighbour as the overlay sees it.
@@ -174,6 +186,27 @@ mod tests {
         assert_eq!(tables.peers[&id(30)].route, Route::Sleeve);
         assert!(tables.trees.is_empty());
         assert_eq!(tables.sleeve_trees, [id(10)].into_iter().collect());
+    }
+
+    #[test]
+    fn a_contested_short_id_is_of_the_lowest_name() {
+        let mut routes = line();
+        routes.short_ids.insert(FAR, id(20));
+        let neighbours = near(true).1;
+
+        let contested = routes.clone().settled();
+        let known = tables(US, &contested, &neighbours);
+        assert_eq!(known.peers[&id(20)].name, NEAR);
+        assert_eq!(known.peers.len(), 2, "FAR has no short id");
+
+        routes.short_ids.insert(US, id(20));
+        let ours = tables(US, &routes.clone().settled(), &neighbours);
+        assert_eq!(ours.us, Some(id(20)));
+        assert_eq!(ours.peers[&id(20)].route, Route::Us);
+
+        routes.short_ids.insert(PeerName(0), id(20));
+        let lost = tables(US, &routes.settled(), &neighbours);
+        assert_eq!(lost.us, None, "nothing leaves under an id of another peer");
     }
 
     #[test]
