@@ -5,6 +5,8 @@
 //! kernel side is `crate::bpf`. `ALGORITHM.md` has the rules and their laws.
 
 mod engine;
+#[cfg(feature = "esp")]
+pub mod esp;
 pub mod health;
 pub mod heartbeat;
 mod hold;
