@@ -1,10 +1,8 @@
 //! Any update is merged or refused; merging it again changes nothing.
 #![no_main]
 
-use std::collections::BTreeMap;
-
 use libfuzzer_sys::fuzz_target;
-use weave_mesh::peer::{PeerName, PeerRecord, ShortId, Uid};
+use weave_mesh::peer::{Links, PeerName, PeerRecord, ShortId, Uid};
 use weave_mesh::topology::Topology;
 use weave_mesh::wire::update;
 
@@ -18,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         uid: Uid(1),
         version: 1,
         short_id: ShortId::try_from(7).ok(),
-        connections: BTreeMap::new(),
+        connections: Links::new(),
     };
     let mut topology = Topology::new(local, 1);
     let _ = topology.merge(records.clone());

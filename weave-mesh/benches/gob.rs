@@ -19,7 +19,7 @@ fn name(number: usize) -> PeerName {
 
 fn records() -> Vec<PeerRecord> {
     let link = |other: usize| Link {
-        address: format!("10.0.{}.{}:6783", other / 250, other % 250),
+        address: format!("10.0.{}.{}:6783", other / 250, other % 250).into(),
         outbound: other.is_multiple_of(2),
         established: true,
     };

@@ -25,7 +25,7 @@ fn name(number: usize) -> PeerName {
 
 fn link() -> Link {
     Link {
-        address: "10.0.0.1:6783".to_owned(),
+        address: "10.0.0.1:6783".into(),
         outbound: true,
         established: true,
     }

@@ -144,7 +144,7 @@ fn any_head() -> impl Strategy<Value = Head> {
 fn any_link() -> impl Strategy<Value = (PeerName, Link)> {
     (1..=PEERS, any::<bool>()).prop_map(|(remote, established)| {
         let link = Link {
-            address: address(remote).to_string(),
+            address: address(remote).into(),
             outbound: true,
             established,
         };
@@ -240,7 +240,7 @@ fn a_digest_leads_down_to_whole_records() {
         removed: vec![],
     };
     let ours = Link {
-        address: address(US).to_string(),
+        address: address(US).into(),
         outbound: true,
         established: true,
     };

@@ -132,7 +132,7 @@ fn any_record() -> impl Strategy<Value = PeerRecord> {
     let name = || any::<[u8; 6]>().prop_map(PeerName::from_bytes);
     let link = ("[0-9.:]{0,12}", any::<bool>(), any::<bool>()).prop_map(
         |(address, outbound, established)| Link {
-            address,
+            address: address.into(),
             outbound,
             established,
         },
@@ -151,7 +151,7 @@ fn any_record() -> impl Strategy<Value = PeerRecord> {
             |(name, nickname, uid, version, short_id, connections)| PeerRecord {
                 version,
                 short_id: short_id.and_then(|id| ShortId::try_from(id).ok()),
-                connections,
+                connections: connections.into_iter().collect(),
                 ..PeerRecord::new(name, nickname, Uid(uid))
             },
         )
@@ -198,14 +198,18 @@ fn foreign_update(
     let link_of = |name: PeerName, link: &Link| {
         let fields = vec![
             ("NameByte", Type::Bytes, bytes(name)),
-            ("RemoteTCPAddr", Type::String, link.address.as_str().into()),
+            (
+                "RemoteTCPAddr",
+                Type::String,
+                link.address.to_string().as_str().into(),
+            ),
             ("Outbound", Type::Bool, link.outbound.into()),
             ("Established", Type::Bool, link.established.into()),
         ];
         rearranged("Link", fields, strangers, rotation)
     };
     let nobody = Link {
-        address: String::new(),
+        address: "".into(),
         outbound: false,
         established: false,
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weave_mesh::peer::{Head, Link, PeerName, PeerRecord, ShortId, Uid};
+use weave_mesh::peer::{Head, Link, Links, PeerName, PeerRecord, ShortId, Uid};
 use weave_mesh::topology::routes::{Graph, Relation};
 use weave_mesh::topology::{Base, Topology};
 use weave_mesh::wire::sync::{Body, RecordUpdate, Sync};
@@ -19,7 +19,7 @@ fn name(number: u8) -> PeerName {
 
 fn link(established: bool) -> Link {
     Link {
-        address: "10.0.0.1:6783".to_owned(),
+        address: "10.0.0.1:6783".into(),
         outbound: true,
         established,
     }
@@ -36,12 +36,13 @@ enum Step {
     Collects,
 }
 
-fn any_connections() -> impl Strategy<Value = BTreeMap<PeerName, Link>> {
-    proptest::collection::btree_map(
+fn any_connections() -> impl Strategy<Value = Links> {
+    let links = proptest::collection::btree_map(
         (1..=PEERS).prop_map(name),
         any::<bool>().prop_map(link),
         0..5,
-    )
+    );
+    links.prop_map(|links| links.into_iter().collect())
 }
 
 fn any_record(peers: std::ops::RangeInclusive<u8>) -> impl Strategy<Value = PeerRecord> {

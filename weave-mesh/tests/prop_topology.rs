@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weave_mesh::peer::{Link, PeerName, PeerRecord, ShortId, Uid};
+use weave_mesh::peer::{Link, Links, PeerName, PeerRecord, ShortId, Uid};
 use weave_mesh::random::Random;
 use weave_mesh::topology::Topology;
 use weave_mesh::topology::routes::{self, Graph, Relation};
@@ -18,7 +18,7 @@ fn name(number: u8) -> PeerName {
 
 fn link(established: bool) -> Link {
     Link {
-        address: "10.0.0.1:6783".to_owned(),
+        address: "10.0.0.1:6783".into(),
         outbound: true,
         established,
     }
@@ -28,7 +28,7 @@ fn link(established: bool) -> Link {
 /// whether it has a short id, as an honest owner's would.
 fn said(peer: u8, uid: u64, version: u64, has_short_id: bool) -> PeerRecord {
     let mut random = Random::new(u64::from(peer) << 32 | uid << 16 | version);
-    let mut connections = BTreeMap::new();
+    let mut connections = Links::new();
     for remote in (1..=PEERS).filter(|remote| *remote != peer) {
         if version > 0 && random.below(3) == 0 {
             connections.insert(name(remote), link(random.below(2) == 0));

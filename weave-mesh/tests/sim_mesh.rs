@@ -95,6 +95,29 @@ fn with_a_connection_limit_nobody_is_shut_out() {
 }
 
 #[test]
+fn a_mesh_at_its_connection_limit_comes_to_rest() {
+    let mut scenario = short(30);
+    scenario.connection_limit = 20;
+
+    let outcome = run(&scenario);
+
+    // Nobody dials whom there is no room for, on either side, so few connections come and go.
+    assert!(outcome.lost_connections < 30, "{outcome:?}");
+    assert!(outcome.connections <= 30 * 20 / 2);
+    assert!(outcome.connections >= 30 * 20 / 2 - 30, "{outcome:?}");
+    assert!(outcome.bytes_per_second < 100.0, "{outcome:?}");
+}
+
+#[test]
+fn while_a_mesh_forms_everybody_is_told_of_each_connection_about_once() {
+    let outcome = run(&short(40));
+
+    // Each end of a connection takes 13 bytes in a record that goes to everybody.
+    let least = 13 * 40 * 39 * 39;
+    assert!(outcome.forming_bytes < 2 * least, "{outcome:?}");
+}
+
+#[test]
 fn equal_seeds_give_equal_outcomes_and_other_seeds_do_not() {
     let outcome = |seed| {
         let mut scenario = short(10).loss(0.1);

@@ -35,6 +35,8 @@ pub(crate) struct Connector {
     targets: BTreeMap<Key, Entry>,
     dials: BTreeMap<DialId, Key>,
     attempts: usize,
+    /// Attempts for which there would be room if all of them succeeded.
+    room: usize,
     next_dial: u64,
     /// When the first waiting target is due; kept by every change of a target.
     next_due: Option<Duration>,
@@ -64,6 +66,7 @@ impl Connector {
             targets: BTreeMap::new(),
             dials: BTreeMap::new(),
             attempts: 0,
+            room: usize::MAX,
             next_dial: 0,
             next_due: None,
         }
@@ -193,6 +196,17 @@ impl Connector {
         between(&mut self.random, POLITE_MIN, POLITE_MAX)
     }
 
+    /// Has no more attempts under way than this: what is dialled over the limit on connections
+    /// is refused in the end, and costs both sides a connection that they list and lose.
+    pub(crate) fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// The peer that an attempt leads to, if it is known.
+    pub(crate) fn peer(&self, dial: DialId) -> Option<PeerName> {
+        self.targets.get(self.dials.get(&dial)?)?.peer
+    }
+
     /// The next target that is due, if another attempt may start. `limit` is the reason why no
     /// connection may be opened at all: it fails the attempt.
     pub(crate) fn poll_dial(
@@ -200,7 +214,7 @@ impl Connector {
         now: Duration,
         limit: Option<&str>,
     ) -> Option<(DialId, Target)> {
-        if self.attempts >= MAX_ATTEMPTS || self.next_due.is_none_or(|at| at > now) {
+        if self.attempts >= MAX_ATTEMPTS.min(self.room) || self.next_due.is_none_or(|at| at > now) {
             return None;
         }
         let dial = self.pick(now, limit);
@@ -320,7 +334,8 @@ impl Connector {
 
     /// When the next target is due.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        self.next_due.filter(|_| self.attempts < MAX_ATTEMPTS)
+        self.next_due
+            .filter(|_| self.attempts < MAX_ATTEMPTS.min(self.room))
     }
 
     fn note_due(&mut self) {

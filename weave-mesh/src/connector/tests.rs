@@ -274,7 +274,12 @@ fn attempts_at_a_time_are_bounded() {
     let peers: Vec<String> = (0..40).map(|n| format!("10.0.1.{n}")).collect();
     let mut connector = direct(&peers.iter().map(String::as_str).collect::<Vec<_>>());
 
-    let under_way: Vec<_> = std::iter::from_fn(|| connector.poll_dial(S, None)).collect();
+    connector.set_room(MAX_ATTEMPTS - 8);
+    let mut under_way: Vec<_> = std::iter::from_fn(|| connector.poll_dial(S, None)).collect();
+    assert_eq!(connector.poll_timeout(), None);
+    assert_eq!(under_way.len(), MAX_ATTEMPTS - 8);
+    connector.set_room(usize::MAX);
+    under_way.extend(std::iter::from_fn(|| connector.poll_dial(S, None)));
     assert_eq!(under_way.len(), MAX_ATTEMPTS);
     assert_eq!(connector.poll_timeout(), None);
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::guard;
 use super::session::{Link, Phase, Session};
 use super::{
-    ANNOUNCE_DELAY, ConnectionId, HEARTBEAT, Node, Notice, Novelty, OverlayConnection,
-    OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, Timer,
+    ANNOUNCE_DELAY, ANNOUNCE_LIMIT, ConnectionId, HEARTBEAT, Node, Notice, Novelty,
+    OverlayConnection, OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, Timer,
 };
 use crate::connection::{Introduced, Reason};
 use crate::overlay::Common;
@@ -154,7 +154,7 @@ impl Node {
         };
         link.phase = Phase::Running(Box::new(session));
         let gossiped = peer::Link {
-            address: link.remote.to_string(),
+            address: link.remote.into(),
             outbound: link.is_outbound(),
             established: false,
         };
@@ -176,7 +176,8 @@ impl Node {
             self.notice(Notice::Added { remote, novelty });
         }
         if novelty != Novelty::Known {
-            self.greet(id);
+            let is_hurried = self.announce_by.is_some() && self.registered.len() > 1;
+            self.greet(id, is_hurried);
         }
         self.announce.insert(name);
         self.announce_later(now);
@@ -282,10 +283,13 @@ impl Node {
         self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
     }
 
-    /// Our own record changed: tell others soon, and recalculate.
+    /// Our own record changed: tell others when it has come to rest, and recalculate.
+    ///
+    /// While a mesh forms every connection changes it, and what is told of it goes to everybody.
     pub(super) fn announce_later(&mut self, now: Duration) {
+        let by = *self.announce_by.get_or_insert(now + ANNOUNCE_LIMIT);
         self.timers
-            .set_earliest(Timer::Announce, now + ANNOUNCE_DELAY);
+            .set(Timer::Announce, by.min(now + ANNOUNCE_DELAY));
         self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
     }
 }

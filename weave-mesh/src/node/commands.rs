@@ -136,7 +136,14 @@ impl Node {
     /// Starts the attempts that are due.
     pub(super) fn dial_targets(&mut self, now: Duration) {
         let limit = self.config.connection_limit;
-        let is_full = limit != 0 && self.registered.len() >= limit;
+        let room = match limit {
+            0 => usize::MAX,
+            limit => limit.saturating_sub(self.registered.len()),
+        };
+        let is_full = room == 0;
+        // At the limit the reason ends every attempt, so none of them is under way.
+        self.connector
+            .set_room(if is_full { usize::MAX } else { room });
         let reason = is_full.then(|| Reason::Limit(limit).to_string());
         while let Some((dial, target)) = self.connector.poll_dial(now, reason.as_deref()) {
             self.notice(Notice::Attempting {

@@ -47,6 +47,7 @@ use crate::peer::{PeerName, PeerRecord, ShortId, Uid};
 use crate::random::Random;
 use crate::topology::Topology;
 use crate::wire::intro::{Features, Header};
+use candidates::Candidates;
 use guard::Refusals;
 use knowledge::Knowledge;
 use parting::Parting;
@@ -76,11 +77,21 @@ pub struct Node {
     /// The built-in channel's name, shared by its slots.
     topology_channel: Arc<str>,
     connector: Connector,
+    candidates: Candidates,
     links: BTreeMap<ConnectionId, Link>,
     registered: BTreeMap<PeerName, ConnectionId>,
     next_connection: u64,
     /// Neighbours whose record the next announcement carries besides our own.
     announce: BTreeSet<PeerName>,
+    /// When the next announcement goes out whatever else changes; `None` if there is nothing to
+    /// announce.
+    announce_by: Option<Duration>,
+    /// Records of others to pass on.
+    relays: BTreeSet<PeerName>,
+    /// When records of others may be passed on again.
+    relay_after: Duration,
+    /// The comparison that is due waited for an announcement already.
+    is_compare_put_off: bool,
     knowledge: Knowledge,
     /// Records that were asked for: which version at least, and until when nobody else is asked.
     wanted: BTreeMap<PeerName, (u64, Duration)>,
@@ -140,10 +151,15 @@ impl Node {
             surrogates: Surrogates::default(),
             topology_channel: Arc::from(TOPOLOGY),
             connector,
+            candidates: Candidates::default(),
             links: BTreeMap::new(),
             registered: BTreeMap::new(),
             next_connection: 0,
             announce: BTreeSet::new(),
+            announce_by: None,
+            relays: BTreeSet::new(),
+            relay_after: Duration::ZERO,
+            is_compare_put_off: false,
             knowledge: Knowledge::default(),
             wanted: BTreeMap::new(),
             lagging: BTreeMap::new(),
@@ -188,7 +204,19 @@ impl Node {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> ConnectionId {
-        self.open(now, Some(dial), local, remote)
+        let id = self.open(now, Some(dial), local, remote);
+        let peer = self.connector.peer(dial);
+        if let Some(peer) = peer.filter(|peer| self.registered.contains_key(peer)) {
+            // It was faster. A second connection would replace the first, or end like this.
+            let remote = self.topology.get(peer).map(ToString::to_string);
+            let reason = Reason::Duplicate {
+                remote: remote.unwrap_or_default(),
+                local: self.topology.local().to_string(),
+            };
+            self.counters.duplicate += 1;
+            self.end(now, id, reason);
+        }
+        id
     }
 
     /// The host of a dialled target has these addresses.
@@ -233,6 +261,7 @@ impl Node {
             match timer {
                 Timer::Gossip => self.gossip_everything(now),
                 Timer::Announce => self.announce_changes(now),
+                Timer::Relay => self.relay(now),
                 Timer::Compare => self.compare(now),
                 Timer::Collect => self.collect_garbage(now),
                 Timer::Routes => self.routing.recalculate(),
@@ -420,8 +449,13 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// Time for which changes of our own record are collected before they are gossiped.
+/// Time from the last change of our own record to its announcement.
 const ANNOUNCE_DELAY: Duration = Duration::from_secs(1);
+/// Time from the first change that is not announced to the announcement, if changes go on.
+const ANNOUNCE_LIMIT: Duration = Duration::from_secs(3);
+/// Time for which news are not passed on after some were, for each of them; and at most.
+const RELAY_PACE: Duration = Duration::from_millis(10);
+const RELAY_LIMIT: Duration = Duration::from_secs(1);
 /// Least time from a change to the comparison with some neighbours; at most twice as much.
 const COMPARE_DELAY: Duration = Duration::from_secs(1);
 /// Least time between two lists of all heads on one connection.

@@ -94,7 +94,7 @@ impl Node {
         let links = record.connections.iter().map(|(name, link)| LinkReport {
             name: *name,
             nickname: nickname(*name),
-            address: link.address.clone(),
+            address: link.address.to_string(),
             outbound: link.outbound,
             established: link.established,
         });

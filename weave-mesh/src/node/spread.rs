@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{COMPARE_DELAY, ConnectionId, HEARTBEAT, Node, Reason, TOPOLOGY, Timer, UnicastError};
+use super::{
+    COMPARE_DELAY, ConnectionId, HEARTBEAT, Node, RELAY_LIMIT, RELAY_PACE, Reason, TOPOLOGY, Timer,
+    UnicastError,
+};
 use crate::gossip::outbox::{Item, SlotKey};
 use crate::gossip::sync::SyncItem;
 use crate::peer::PeerName;
@@ -26,19 +29,28 @@ impl Node {
         }
     }
 
-    /// Queues records that are news to random neighbours other than the one they came from, and
-    /// has some compared soon.
+    /// Has records that are news passed on, and what we know compared with some soon.
+    ///
+    /// A few are passed on at once. The more there were the last time, the longer the next ones
+    /// wait: while a mesh forms, records change faster than they could be of use to anybody.
+    pub(super) fn relay_later(&mut self, now: Duration, names: &BTreeSet<PeerName>) {
+        self.relays.extend(names);
+        let at = self.relay_after.max(now);
+        self.timers.set_earliest(Timer::Relay, at);
+        self.compare_later(now);
+    }
+
+    /// Queues records that are news to random neighbours that may lack them.
     ///
     /// A record whose owner is connected to the target and tells all its neighbours itself, as
     /// peers that take deltas do, is left to the owner.
-    pub(super) fn spread_news(
-        &mut self,
-        now: Duration,
-        from: PeerName,
-        names: &BTreeSet<PeerName>,
-    ) {
+    pub(super) fn relay(&mut self, now: Duration) {
+        let names = std::mem::take(&mut self.relays);
+        let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        self.relay_after = now + RELAY_PACE.saturating_mul(count).min(RELAY_LIMIT);
+        let us = self.topology.local().name;
         let channel = Arc::clone(&self.topology_channel);
-        for target in self.gossip_targets(from) {
+        for target in self.gossip_targets(us) {
             let others = names
                 .iter()
                 .filter(|name| **name != target && !self.is_told_by_owner(**name, target));
@@ -47,7 +59,6 @@ impl Node {
                 self.put(target, &channel, None, Item::Names(others));
             }
         }
-        self.compare_later(now);
     }
 
     /// Queues a broadcast of `source` to our next hops in its tree, but not to where it came from.
@@ -95,7 +106,10 @@ impl Node {
 
     /// Queues the complete state of every channel to a new or restarted neighbour, or what lets
     /// the two find out what they lack.
-    pub(super) fn greet(&mut self, id: ConnectionId) {
+    ///
+    /// `is_hurried`: connections come one after another, and one before this one was greeted. Then
+    /// heads, which change with each of them, are compared when that is over.
+    pub(super) fn greet(&mut self, id: ConnectionId, is_hurried: bool) {
         let session = self.links.get(&id).and_then(|link| link.session());
         let Some(name) = session.map(|session| session.name) else {
             return;
@@ -104,7 +118,9 @@ impl Node {
             if !self.takes_sync(id) {
                 self.put(name, &channel, None, Item::State);
             } else if &*channel == TOPOLOGY {
-                self.put_sync(id, SyncItem::AllHeads);
+                if !is_hurried {
+                    self.put_sync(id, SyncItem::AllHeads);
+                }
             } else {
                 self.put_digest_or_state(id, name, &channel);
             }
@@ -156,12 +172,12 @@ impl Node {
         }
     }
 
-    /// Queues our own record to all neighbours, and those of peers that connected lately to random
-    /// ones.
+    /// Queues our own record to all neighbours.
     ///
-    /// Weave Net sends our own to random ones too. But who has it already, from the complete state
-    /// of another peer, does not pass it on, and who was not drawn waits for the next interval.
+    /// Weave Net sends it to random ones. But who has it already, from the complete state of
+    /// another peer, does not pass it on, and who was not drawn waits for the next interval.
     pub(super) fn announce_changes(&mut self, now: Duration) {
+        self.announce_by = None;
         let us = self.topology.local().name;
         let channel = Arc::clone(&self.topology_channel);
         let neighbours: Vec<_> = self.registered.iter().map(|(n, id)| (*n, *id)).collect();
@@ -177,11 +193,7 @@ impl Node {
             }
             self.put(neighbour, &channel, None, Item::Names(names));
         }
-        if remotes.is_empty() {
-            self.compare_later(now);
-        } else {
-            self.spread_news(now, us, &remotes);
-        }
+        self.compare_later(now);
     }
 
     pub(super) fn send_heartbeat(&mut self, now: Duration, id: ConnectionId) {

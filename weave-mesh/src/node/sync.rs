@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    COLLECT_DELAY, ConnectionId, HEADS_INTERVAL, Node, ROUTES_DELAY, Reason, TARGETS_DELAY,
-    TOPOLOGY, Timer, WANT_TIMEOUT,
+    COLLECT_DELAY, COMPARE_DELAY, ConnectionId, HEADS_INTERVAL, Node, ROUTES_DELAY, Reason,
+    TARGETS_DELAY, TOPOLOGY, Timer, WANT_TIMEOUT,
 };
 use crate::gossip::outbox::Item;
 use crate::gossip::sync::SyncItem;
@@ -32,7 +32,7 @@ impl Node {
     ) -> Result<(), Reason> {
         let merged = self.topology.merge_update(payload)?;
         self.learn_from_update(now, from, &merged);
-        self.follow(now, from, &merged);
+        self.follow(now, &merged);
         Ok(())
     }
 
@@ -46,7 +46,7 @@ impl Node {
     ) -> Result<(), Reason> {
         let merged = self.topology.merge_update(payload)?;
         self.learn_from_update(now, from, &merged);
-        self.follow(now, from, &merged);
+        self.follow(now, &merged);
         let channel = Arc::clone(&self.topology_channel);
         self.pass_on(&channel, source, Some(from), &Item::Names(merged.names));
         Ok(())
@@ -74,7 +74,7 @@ impl Node {
             Sync::Digest(digest) => self.handle_digest(now, id, digest),
             Sync::Heads { is_complete, heads } => self.handle_heads(now, id, is_complete, &heads),
             Sync::Wants(wants) => self.handle_wants(id, wants),
-            Sync::Records(records) => self.handle_records(now, from, id, records),
+            Sync::Records(records) => self.handle_records(now, id, records),
             Sync::Channel {
                 channel,
                 digest,
@@ -99,6 +99,14 @@ impl Node {
         for name in neighbours {
             self.put(name, &channel, None, Item::Names(BTreeSet::new()));
         }
+        if let Some(by) = self.announce_by
+            && !std::mem::replace(&mut self.is_compare_put_off, true)
+        {
+            // Ours is not told yet, so all would differ from us.
+            self.timers.set_earliest(Timer::Compare, by + COMPARE_DELAY);
+            return;
+        }
+        self.is_compare_put_off = false;
         let us = self.topology.local().name;
         let targets = self.gossip_targets(us);
         let ids = targets.iter().filter_map(|name| self.registered.get(name));
@@ -131,7 +139,7 @@ impl Node {
     }
 
     /// What follows from a merge.
-    fn follow(&mut self, now: Duration, from: PeerName, merged: &Merged) {
+    fn follow(&mut self, now: Duration, merged: &Merged) {
         self.counters.updates_merged += 1;
         self.counters.records_merged += merged.news.len() as u64;
         if merged.local_changed {
@@ -146,11 +154,16 @@ impl Node {
             .set_earliest(Timer::Targets, now + TARGETS_DELAY);
         self.timers
             .set_earliest(Timer::Collect, now + COLLECT_DELAY);
-        self.spread_news(now, from, &merged.news);
+        self.relay_later(now, &merged.news);
     }
 
     fn handle_digest(&mut self, now: Duration, id: ConnectionId, digest: u64) {
         if digest == self.routing.digest(&self.topology) {
+            return;
+        }
+        if self.announce_by.is_some() {
+            // It lacks our last change, which it is told soon; what else differs shows after that.
+            self.compare_later(now);
             return;
         }
         self.counters.digests_differed += 1;
@@ -220,13 +233,7 @@ impl Node {
         }
     }
 
-    fn handle_records(
-        &mut self,
-        now: Duration,
-        from: PeerName,
-        id: ConnectionId,
-        records: Vec<RecordUpdate>,
-    ) {
+    fn handle_records(&mut self, now: Duration, id: ConnectionId, records: Vec<RecordUpdate>) {
         let heads: Vec<_> = records.iter().map(|record| record.head).collect();
         let synced = self.topology.merge_sync(records);
         self.counters.deltas_applied += synced.applied as u64;
@@ -248,7 +255,7 @@ impl Node {
                 self.knowledge.forget(id, head.name);
             }
         }
-        self.follow(now, from, &synced.merged);
+        self.follow(now, &synced.merged);
     }
 
     fn handle_channel_digest(

@@ -12,6 +12,8 @@ pub(super) enum Timer {
     Gossip,
     /// Changes of our own record to neighbours.
     Announce,
+    /// News of others to neighbours.
+    Relay,
     /// Comparison of what we know with what some neighbours know.
     Compare,
     /// Removal of unreachable peers.

@@ -1,9 +1,8 @@
 //! What a peer says about itself.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{PeerName, ShortId};
+use super::{Address, Links, PeerName, ShortId};
 use crate::random::Random;
 
 /// The incarnation of a peer: drawn at random at every start.
@@ -39,7 +38,7 @@ pub struct PeerRecord {
     /// The id the peer claims for tunnel keys, if it has one.
     pub short_id: Option<ShortId>,
     /// The peer's connections by remote name.
-    pub connections: BTreeMap<PeerName, Link>,
+    pub connections: Links,
 }
 
 impl PeerRecord {
@@ -54,7 +53,7 @@ impl PeerRecord {
             uid,
             version: 0,
             short_id: None,
-            connections: BTreeMap::new(),
+            connections: Links::new(),
         }
     }
 
@@ -128,8 +127,8 @@ impl fmt::Display for PeerRecord {
 /// One end's view of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// `ip:port` text of the remote end as this end sees it; `[ip]:port` for IPv6.
-    pub address: String,
+    /// The remote end as this end sees it.
+    pub address: Address,
     /// Whether this end dialled.
     pub outbound: bool,
     /// Whether the data overlay of the connection works in both directions.

@@ -49,13 +49,13 @@ impl Graph {
             let here = reached[us].without(&nearer);
             nearer = reached[us];
             here.for_each(|source| hops[source] = Some(Vec::new()));
-            for &neighbour in self.neighbours(us) {
+            for neighbour in self.neighbours(us) {
                 let mut children = here.without(&reached[neighbour]);
                 if children.is_empty() {
                     continue;
                 }
-                let rivals = self.neighbours(neighbour).iter();
-                for &rival in rivals.take_while(|rival| **rival < us) {
+                let rivals = self.neighbours(neighbour);
+                for rival in rivals.take_while(|rival| *rival < us) {
                     children = children.without(&reached[rival]);
                 }
                 let name = self.names()[neighbour];
@@ -70,7 +70,7 @@ impl Graph {
     fn one_step_further(&self, reached: &[Sources]) -> Vec<Sources> {
         let further = reached.iter().enumerate().map(|(peer, own)| {
             let mut sources = *own;
-            for &neighbour in self.neighbours(peer) {
+            for neighbour in self.neighbours(peer) {
                 sources.join(&reached[neighbour]);
             }
             sources

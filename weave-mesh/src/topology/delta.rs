@@ -167,15 +167,10 @@ impl Topology {
         let (old, new) = (known.record.short_id, update.short_id);
         known.record.version = update.head.version;
         known.record.short_id = new;
-        let mut touched = removed;
-        for remote in &touched {
-            known.record.connections.remove(remote);
-        }
-        for (remote, link) in changed {
-            touched.push(remote);
-            merge.mentioned.insert(remote);
-            known.record.connections.insert(remote, link);
-        }
+        let names = changed.iter().map(|(remote, _)| *remote);
+        merge.mentioned.extend(names.clone());
+        let touched: Vec<_> = removed.iter().copied().chain(names).collect();
+        known.record.connections.update(&removed, changed);
         known.note(touched);
         self.journal.push(name);
         self.claim_short_id(name, old, new, &mut merge.effects);

@@ -2,20 +2,23 @@
 //!
 //! Peers are numbered in the order of their names, so comparing numbers compares names. After a
 //! change only the neighbours of the peers that changed are looked at again; what results equals a
-//! graph made from scratch (`ALGORITHM.md`, law R4).
+//! graph made from scratch (`ALGORITHM.md`, law R4). Invariant: every list of numbers ascends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Topology;
 use super::routes::Relation;
-use crate::peer::PeerName;
+use crate::peer::{PeerName, PeerRecord};
 
 /// The graph under one relation.
 #[derive(Debug, Clone)]
 pub struct Graph {
     relation: Relation,
     names: Vec<PeerName>,
-    neighbours: Vec<Vec<usize>>,
+    neighbours: Lists,
+    /// Under [`Relation::Established`] whom each peer lists as established, whatever the other end
+    /// says; else empty.
+    claims: Lists,
     /// The revision of the topology that this is the graph of.
     revision: u64,
 }
@@ -25,24 +28,19 @@ impl Graph {
     #[must_use]
     pub fn new(topology: &Topology, relation: Relation) -> Self {
         let names: Vec<_> = topology.records().map(|record| record.name).collect();
-        let neighbours: Vec<_> = topology
+        let listed: Lists = topology
             .records()
-            .map(|record| {
-                let mut found = Vec::with_capacity(record.connections.len());
-                for (remote, link) in &record.connections {
-                    let counts = relation == Relation::All || link.established;
-                    found.extend(names.binary_search(remote).ok().filter(|_| counts));
-                }
-                found
-            })
+            .map(|record| listed(&names, relation, record))
             .collect();
         let mut graph = Self {
             relation,
             names,
-            neighbours,
+            neighbours: listed,
+            claims: Vec::new(),
             revision: topology.revision(),
         };
         if relation == Relation::Established {
+            graph.claims.clone_from(&graph.neighbours);
             graph.keep_symmetric();
         }
         graph
@@ -117,10 +115,8 @@ impl Graph {
             return BTreeSet::new();
         }
         let reached = |neighbour: &usize| search.first_hop[*neighbour].is_some();
-        let hops = self.neighbours[us]
-            .iter()
-            .filter(|neighbour| !reached(neighbour));
-        hops.map(|hop| self.names[*hop]).collect()
+        let hops = self.neighbours(us).filter(|neighbour| !reached(neighbour));
+        hops.map(|hop| self.names[hop]).collect()
     }
 
     /// The peers that can be reached from `from`, itself included.
@@ -140,8 +136,8 @@ impl Graph {
     }
 
     /// The neighbours of a peer, in order.
-    pub(super) fn neighbours(&self, peer: usize) -> &[usize] {
-        &self.neighbours[peer]
+    pub(super) fn neighbours(&self, peer: usize) -> impl Iterator<Item = usize> {
+        self.neighbours[peer].iter().map(|number| *number as usize)
     }
 
     pub(super) fn number(&self, name: PeerName) -> Option<usize> {
@@ -167,18 +163,32 @@ impl Graph {
     /// Inserts peers without neighbours and takes others out, keeping numbers in order of names.
     fn renumber(&mut self, added: &[PeerName], removed: &BTreeSet<PeerName>) {
         let old = std::mem::take(&mut self.names);
-        let mut lists: BTreeMap<PeerName, Vec<usize>> = old
+        self.names = old
             .iter()
+            .filter(|name| !removed.contains(*name))
             .copied()
-            .zip(std::mem::take(&mut self.neighbours))
-            .filter(|(name, _)| !removed.contains(name))
             .collect();
-        lists.extend(added.iter().map(|name| (*name, Vec::new())));
-        (self.names, self.neighbours) = lists.into_iter().unzip();
-        let numbers: Vec<_> = old.iter().map(|name| self.number(*name)).collect();
-        for list in &mut self.neighbours {
-            let kept = list.iter().filter_map(|peer| numbers[*peer]);
-            *list = kept.collect();
+        self.names.extend(added);
+        self.names.sort_unstable();
+        let numbers: Vec<_> = old
+            .iter()
+            .map(|name| self.names.binary_search(name).ok())
+            .collect();
+        for lists in [&mut self.neighbours, &mut self.claims] {
+            let before = std::mem::take(lists);
+            if before.is_empty() && !old.is_empty() {
+                continue;
+            }
+            lists.resize(self.names.len(), Vec::new());
+            for (mut list, number) in before.into_iter().zip(&numbers) {
+                let Some(number) = *number else { continue };
+                list.retain_mut(|peer| {
+                    let kept = numbers[*peer as usize];
+                    *peer = kept.map_or(*peer, compact);
+                    kept.is_some()
+                });
+                lists[number] = list;
+            }
         }
     }
 
@@ -187,42 +197,40 @@ impl Graph {
         let (Some(record), Some(peer)) = (topology.get(name), self.number(name)) else {
             return false;
         };
-        let mut new = Vec::with_capacity(record.connections.len());
-        for (remote, link) in &record.connections {
-            let counts = match self.relation {
-                Relation::All => true,
-                Relation::Established => {
-                    link.established
-                        && topology
-                            .get(*remote)
-                            .and_then(|remote| remote.connections.get(&name))
-                            .is_some_and(|back| back.established)
-                }
-            };
-            new.extend(self.number(*remote).filter(|_| counts));
+        let new = listed(&self.names, self.relation, record);
+        if self.relation == Relation::All {
+            let old = std::mem::replace(&mut self.neighbours[peer], new);
+            return old != self.neighbours[peer];
         }
-        let old = std::mem::replace(&mut self.neighbours[peer], new);
-        if old == self.neighbours[peer] {
-            return false;
+        let old = std::mem::replace(&mut self.claims[peer], new);
+        let new = std::mem::take(&mut self.claims[peer]);
+        let mut is_changed = false;
+        for other in difference(&old, &new) {
+            is_changed |= self.part(peer, other as usize);
         }
-        if self.relation == Relation::Established {
-            self.mirror(peer, &old);
+        for other in difference(&new, &old) {
+            is_changed |= self.join(peer, other as usize);
         }
-        true
+        self.claims[peer] = new;
+        is_changed
     }
 
-    /// After the neighbours of `peer` changed from `old`: makes each of them agree.
-    fn mirror(&mut self, peer: usize, old: &[usize]) {
-        let new = self.neighbours[peer].clone();
-        for &gone in old.iter().filter(|old| new.binary_search(old).is_err()) {
-            self.neighbours[gone].retain(|neighbour| *neighbour != peer);
+    /// `peer` lists `other` from now on: they are neighbours if that is mutual.
+    fn join(&mut self, peer: usize, other: usize) -> bool {
+        if peer == other {
+            return insert(&mut self.neighbours[peer], compact(other));
         }
-        for &added in &new {
-            let list = &mut self.neighbours[added];
-            if let Err(place) = list.binary_search(&peer) {
-                list.insert(place, peer);
-            }
+        if self.claims[other].binary_search(&compact(peer)).is_err() {
+            return false;
         }
+        insert(&mut self.neighbours[other], compact(peer));
+        insert(&mut self.neighbours[peer], compact(other))
+    }
+
+    /// `peer` does not list `other` any more.
+    fn part(&mut self, peer: usize, other: usize) -> bool {
+        remove(&mut self.neighbours[other], compact(peer));
+        remove(&mut self.neighbours[peer], compact(other)) || peer == other
     }
 
     /// Adds the connections that others list to a peer that was not known until now.
@@ -237,13 +245,13 @@ impl Graph {
     }
 
     fn keep_symmetric(&mut self) {
-        let all = self.neighbours.clone();
         for (peer, neighbours) in self.neighbours.iter_mut().enumerate() {
-            neighbours.retain(|neighbour| all[*neighbour].binary_search(&peer).is_ok());
+            let peer = compact(peer);
+            neighbours.retain(|other| self.claims[*other as usize].binary_search(&peer).is_ok());
         }
     }
 
-    /// Searches breadth first until `stop` is taken out of its level.
+    /// Searches breadth first until `stop` is taken out of its level or everybody is reached.
     fn search(&self, start: usize, stop: Option<usize>) -> Search {
         let mut search = Search {
             is_found: false,
@@ -251,6 +259,7 @@ impl Graph {
             first_hop: vec![None; self.names.len()],
         };
         search.first_hop[start] = Some(start);
+        let mut missing = self.names.len() - 1;
         let mut level = vec![start];
         while !level.is_empty() {
             level.sort_unstable();
@@ -261,7 +270,13 @@ impl Graph {
                     search.is_found = true;
                     return search;
                 }
-                for &neighbour in &self.neighbours[current] {
+                if missing == 0 {
+                    // What is left of the search reaches nobody any more.
+                    search.is_found = stop.is_some();
+                    search.levels += usize::from(!next.is_empty());
+                    return search;
+                }
+                for neighbour in self.neighbours(current) {
                     if search.first_hop[neighbour].is_none() {
                         let hop = if current == start {
                             Some(neighbour)
@@ -269,6 +284,7 @@ impl Graph {
                             search.first_hop[current]
                         };
                         search.first_hop[neighbour] = hop;
+                        missing -= 1;
                         next.push(neighbour);
                     }
                 }
@@ -277,6 +293,66 @@ impl Graph {
         }
         search
     }
+}
+
+/// The number of a peer, in less space.
+type Number = u32;
+/// For each peer the numbers of others, ascending.
+type Lists = Vec<Vec<Number>>;
+
+/// Whom a record lists under a relation, as numbers.
+fn listed(names: &[PeerName], relation: Relation, record: &PeerRecord) -> Vec<Number> {
+    let mut found = Vec::with_capacity(record.connections.len());
+    let mut from = 0;
+    for (remote, link) in &record.connections {
+        if relation == Relation::Established && !link.established {
+            continue;
+        }
+        // Links are sorted too, so the rest of the names is enough.
+        match names[from..].binary_search(remote) {
+            Ok(place) => {
+                found.push(compact(from + place));
+                from += place + 1;
+            }
+            Err(place) => from += place,
+        }
+    }
+    found
+}
+
+/// What is in one list and not in the other.
+fn difference(list: &[Number], other: &[Number]) -> Vec<Number> {
+    let mut other = other.iter().peekable();
+    let mut found = Vec::new();
+    for number in list {
+        while other.next_if(|other| *other < number).is_some() {}
+        if other.peek() != Some(&number) {
+            found.push(*number);
+        }
+    }
+    found
+}
+
+/// Puts a number into a list; false if it is there.
+fn insert(list: &mut Vec<Number>, number: Number) -> bool {
+    let place = list.binary_search(&number);
+    if let Err(place) = place {
+        list.insert(place, number);
+    }
+    place.is_err()
+}
+
+/// Takes a number out of a list; false if it is not there.
+fn remove(list: &mut Vec<Number>, number: Number) -> bool {
+    let place = list.binary_search(&number);
+    if let Ok(place) = place {
+        list.remove(place);
+    }
+    place.is_ok()
+}
+
+fn compact(index: usize) -> Number {
+    Number::try_from(index).expect("invariant: there are at most MAX_PEERS numbers")
 }
 
 /// Where a search got to.

@@ -55,11 +55,16 @@ impl History {
         }
     }
 
-    /// Notes that `version` added, changed or removed the connection to `remote`. Versions do not
-    /// go down. At most `limit` changes are kept: with more of them a delta is no shorter than the
-    /// record.
-    pub(super) fn note(&mut self, version: u64, remote: PeerName, limit: usize) {
-        self.changes.push_back((version, remote));
+    /// Notes that `version` added, changed or removed the connections to `remotes`. Versions do not
+    /// go down. Of each connection the last change counts, and at most `limit` are kept: with more
+    /// of them a delta is no shorter than the record.
+    pub(super) fn note(&mut self, version: u64, mut remotes: Vec<PeerName>, limit: usize) {
+        remotes.sort_unstable();
+        remotes.dedup();
+        self.changes
+            .retain(|(_, remote)| remotes.binary_search(remote).is_err());
+        let changes = remotes.into_iter().map(|remote| (version, remote));
+        self.changes.extend(changes);
         while self.changes.len() > limit {
             if let Some((version, _)) = self.changes.pop_front() {
                 self.floor = self.floor.max(version);
@@ -126,12 +131,14 @@ mod tests {
     fn a_history_is_complete_from_its_floor_on() {
         let mut history = History::new(3);
         for (version, remote) in [(4, 1), (5, 2), (5, 3), (7, 1)] {
-            history.note(version, name(remote), 3);
+            history.note(version, vec![name(remote)], 3);
         }
 
-        assert_eq!(history.since(3), None, "the first change is forgotten");
-        assert_eq!(history.since(4), Some([name(1), name(2), name(3)].into()));
-        assert_eq!(history.since(5), Some([name(1)].into()));
+        let late = [name(1), name(2), name(3)];
+        assert_eq!(history.since(3), Some(late.into()), "each name counts once");
+        history.note(8, vec![name(4), name(5)], 3);
+        assert_eq!(history.since(4), None, "the first changes are forgotten");
+        assert_eq!(history.since(5), Some([name(1), name(4), name(5)].into()));
         assert_eq!(history.since(9), Some(BTreeSet::new()));
     }
 
@@ -139,7 +146,7 @@ mod tests {
     fn a_recent_version_leaves_few_changes() {
         let mut history = History::new(3);
         for version in 4..9 {
-            history.note(version, name(version), 99);
+            history.note(version, vec![name(version)], 99);
         }
 
         assert_eq!(history.recent(0), 8);

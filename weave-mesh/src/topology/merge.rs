@@ -1,11 +1,11 @@
 //! Taking in what others say about the graph.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::journal::History;
 use super::{Effects, MAX_PEERS, Topology};
 use crate::gob;
-use crate::peer::{Head, Link, PeerName, PeerRecord, ShortId};
+use crate::peer::{Head, Link, Links, PeerName, PeerRecord, ShortId};
 use crate::wire::update;
 
 /// What an update brought.
@@ -65,7 +65,11 @@ impl Topology {
                 merge.merged.refused += 1;
                 return;
             }
-            merge.mentioned.extend(record.connections.keys().copied());
+            let strangers = record
+                .connections
+                .keys()
+                .filter(|n| self.get(**n).is_none());
+            merge.mentioned.extend(strangers.copied());
             self.take_over(record, &mut merge.effects);
             merge.merged.news.insert(name);
             merge.merged.stale.remove(&name);
@@ -170,10 +174,19 @@ pub(super) struct Merge {
 }
 
 /// The names under which one has another connection than the other, or none.
-fn differences(old: &BTreeMap<PeerName, Link>, new: &BTreeMap<PeerName, Link>) -> Vec<PeerName> {
-    let gone = old.keys().filter(|name| !new.contains_key(*name));
-    let other = new
-        .iter()
-        .filter(|(name, link)| old.get(name) != Some(link));
-    gone.chain(other.map(|(name, _)| name)).copied().collect()
+fn differences(old: &Links, new: &Links) -> Vec<PeerName> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut names = Vec::new();
+    loop {
+        let next = match (old.peek(), new.peek()) {
+            (Some((old, _)), Some((new, _))) => **old.min(new),
+            (Some((name, _)), None) | (None, Some((name, _))) => **name,
+            (None, None) => return names,
+        };
+        let is_next = |(name, _): &(&PeerName, &Link)| **name == next;
+        let (was, is) = (old.next_if(is_next), new.next_if(is_next));
+        if was != is {
+            names.push(next);
+        }
+    }
 }

@@ -202,7 +202,7 @@ impl Topology {
             .expect("invariant: our own record is never removed");
         known.record.version = known.record.version.saturating_add(1);
         let result = change(&mut known.record);
-        known.note(touched);
+        known.note(touched.into_iter().collect());
         self.journal.push(self.us);
         result
     }
@@ -269,12 +269,10 @@ impl Known {
     }
 
     /// The record has changed, in these connections.
-    fn note(&mut self, touched: impl IntoIterator<Item = PeerName>) {
+    fn note(&mut self, touched: Vec<PeerName>) {
         self.encoded = OnceLock::new();
         let limit = self.record.connections.len() + MIN_HISTORY;
-        for remote in touched {
-            self.history.note(self.record.version, remote, limit);
-        }
+        self.history.note(self.record.version, touched, limit);
     }
 }
 

@@ -11,7 +11,7 @@ fn id(id: u16) -> Option<ShortId> {
 
 fn link() -> Link {
     Link {
-        address: "10.0.0.2:6783".to_owned(),
+        address: "10.0.0.2:6783".into(),
         outbound: true,
         established: false,
     }

@@ -104,3 +104,34 @@ fn news_passes_old_and_new_peers_along_a_line() {
     });
     assert!(took < 15 * S, "{took:?}");
 }
+
+/// Law C3.
+#[test]
+fn a_record_that_keeps_changing_is_announced_every_three_seconds() {
+    let hosts: Vec<usize> = (1..=10).collect();
+    let mut net = full_mesh(&hosts, |_| true);
+    let told = |net: &mut Net| {
+        let report = net.report(2);
+        let record = report.peers.iter().find(|peer| peer.name == name(1));
+        record.unwrap().version
+    };
+
+    let (mut last, mut silent, mut longest, mut count) = (told(&mut net), 0, 0, 0);
+    for round in 0..60 {
+        let other = name(3 + round % 8);
+        net.with(1, |node, now| {
+            if let Some(id) = node.connection_with(other) {
+                node.handle_overlay_failed(now, id, "test".to_owned());
+            }
+        });
+        net.run(500 * MS);
+        let now = told(&mut net);
+        silent = if now == last { silent + 1 } else { 0 };
+        count += usize::from(now != last);
+        longest = longest.max(silent);
+        last = now;
+    }
+
+    assert!(longest <= 6, "nothing was told for {longest} half seconds");
+    assert!(count <= 20, "{count} versions were told in 30 s");
+}

@@ -13,10 +13,8 @@ mod names;
 mod routes;
 mod updates;
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
-use weave_mesh::peer::{Link, PeerName, PeerRecord, ShortId, Uid};
+use weave_mesh::peer::{Link, Links, PeerName, PeerRecord, ShortId, Uid};
 
 /// A recorded file.
 fn load(name: &str) -> Json {
@@ -68,9 +66,9 @@ fn record(json: &Json) -> PeerRecord {
     }
 }
 
-fn connections(json: &Json) -> BTreeMap<PeerName, Link> {
+fn connections(json: &Json) -> Links {
     let link = |json: &Json| Link {
-        address: text(&json["remote_tcp_addr"]).to_owned(),
+        address: text(&json["remote_tcp_addr"]).into(),
         outbound: json["outbound"].as_bool().expect("a boolean"),
         established: json["established"].as_bool().expect("a boolean"),
     };

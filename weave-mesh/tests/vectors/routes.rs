@@ -12,7 +12,7 @@ use weave_mesh::topology::routes::{
 
 fn records(graph: &Json) -> Vec<PeerRecord> {
     let link = |json: &Json| Link {
-        address: "10.0.0.1:6783".to_owned(),
+        address: "10.0.0.1:6783".into(),
         outbound: json["outbound"] == true,
         established: json["established"] == true,
     };

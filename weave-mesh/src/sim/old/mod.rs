@@ -230,7 +230,7 @@ impl OldPeer {
         }
         let is_new = is_restarted || !self.established.contains_key(&name);
         let gossiped = peer::Link {
-            address: address.to_string(),
+            address: address.into(),
             outbound: dial.is_some(),
             established: false,
         };
@@ -403,7 +403,7 @@ impl OldPeer {
                 let Some(link) = record.connections.get(name) else {
                     continue;
                 };
-                if let Ok(mut address) = link.address.parse::<SocketAddr>() {
+                if let Some(mut address) = link.address.socket() {
                     if !link.outbound {
                         address.set_port(port);
                     }

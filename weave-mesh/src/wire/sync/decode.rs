@@ -1,10 +1,10 @@
 //! Reading messages of the exchange. Counts are compared with what is left of the message before
 //! anything is taken from it, and lists grow element by element.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use super::{Body, RecordUpdate, Sync, flag, kind};
-use crate::peer::{Head, Link, MAX_ADDRESS, MAX_NICKNAME, PeerName, ShortId, Uid};
+use crate::peer::{Address, Head, Link, MAX_ADDRESS, MAX_NICKNAME, PeerName, ShortId, Uid};
 use crate::wire::message::MAX_CHANNEL_NAME;
 
 /// Why a message is refused. The remote is at fault: the connection has to end.
@@ -177,12 +177,12 @@ impl<'a> Reader<'a> {
         let flags = self.byte()?;
         let address = if flags & flag::IPV4 != 0 {
             let ip = Ipv4Addr::from(self.array::<4>()?);
-            SocketAddr::from((ip, self.u16()?)).to_string()
+            Address::from(SocketAddrV4::new(ip, self.u16()?))
         } else if flags & flag::IPV6 != 0 {
             let ip = Ipv6Addr::from(self.array::<16>()?);
-            SocketAddr::from((ip, self.u16()?)).to_string()
+            Address::from(SocketAddr::from((ip, self.u16()?)))
         } else {
-            self.text(MAX_ADDRESS, "address")?.to_owned()
+            Address::from(self.text(MAX_ADDRESS, "address")?)
         };
         let link = Link {
             address,

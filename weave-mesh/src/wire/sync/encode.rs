@@ -1,10 +1,9 @@
 //! Writing messages of the exchange.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::{Body, RecordUpdate, Sync, flag, kind};
-use crate::peer::{Head, Link, PeerName};
+use crate::peer::{Address, Head, Link, PeerName};
 
 impl Sync<'_> {
     /// The body of a message with tag 16.
@@ -134,29 +133,16 @@ fn put_link(out: &mut Vec<u8>, remote: PeerName, link: &Link) {
         }
         _ => {
             out.push(own);
-            put_text(out, &link.address);
+            link.address.with_text(|text| put_text(out, text));
         }
     }
 }
 
 /// The address if it is written the same way again: only then it may go as numbers.
-fn numeric(text: &str) -> Option<SocketAddr> {
-    let address = text.parse::<SocketAddr>().ok()?;
-    let mut same = Same { rest: text };
-    write!(same, "{address}").ok()?;
-    same.rest.is_empty().then_some(address)
-}
-
-/// Compares what is written to it with a text.
-struct Same<'t> {
-    rest: &'t str,
-}
-
-impl std::fmt::Write for Same<'_> {
-    fn write_str(&mut self, part: &str) -> std::fmt::Result {
-        self.rest = self.rest.strip_prefix(part).ok_or(std::fmt::Error)?;
-        Ok(())
-    }
+fn numeric(address: &Address) -> Option<SocketAddr> {
+    address
+        .socket()
+        .filter(|socket| Address::from(*socket) == *address)
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {

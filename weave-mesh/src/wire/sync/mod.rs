@@ -23,9 +23,7 @@
 mod decode;
 mod encode;
 
-use std::collections::BTreeMap;
-
-use crate::peer::{Head, Link, PeerName, ShortId};
+use crate::peer::{Head, Link, Links, PeerName, ShortId};
 
 pub use decode::SyncError;
 
@@ -85,7 +83,7 @@ pub enum Body {
         /// The nickname.
         nickname: String,
         /// All connections.
-        connections: BTreeMap<PeerName, Link>,
+        connections: Links,
     },
     /// From any version of the same incarnation from `base` on that is below the result.
     Since {

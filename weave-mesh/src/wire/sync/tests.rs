@@ -16,7 +16,7 @@ fn head(last: u8, version: u64) -> Head {
 
 fn link(address: &str) -> Link {
     Link {
-        address: address.to_owned(),
+        address: address.into(),
         outbound: true,
         established: true,
     }

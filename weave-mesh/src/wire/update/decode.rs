@@ -9,7 +9,9 @@ use crate::gob::{
     BOOL, BYTES, Cursor, Decoder, Definition, Error, Registry, STRING, StructDefinition, TypeId,
     UINT,
 };
-use crate::peer::{Link, MAX_ADDRESS, MAX_NICKNAME, PeerName, PeerRecord, ShortId, Uid};
+use crate::peer::{
+    Address, Link, Links, MAX_ADDRESS, MAX_NICKNAME, PeerName, PeerRecord, ShortId, Uid,
+};
 
 /// The most records accepted in one update. The largest full mesh whose complete state fits a
 /// message has about 600 peers.
@@ -84,7 +86,7 @@ fn summary<'a>(
         short_id: ShortId::try_from(short_id)
             .ok()
             .filter(|_| has_short_id != 0),
-        connections: BTreeMap::new(),
+        connections: Links::new(),
     })
 }
 
@@ -93,7 +95,7 @@ fn connections<'a>(
     plan: &mut Plan,
     id: TypeId,
     cursor: &mut Cursor<'a>,
-) -> Result<BTreeMap<PeerName, Link>, Error> {
+) -> Result<Links, Error> {
     let definition = types.resolve(id)?;
     let &Definition::Slice(element) = definition else {
         return Err(Error::WrongKind {
@@ -120,7 +122,7 @@ fn connections<'a>(
             },
         )?;
         let [outbound, established] = flags;
-        let address = String::from_utf8_lossy(address).into_owned();
+        let address = Address::from(&*String::from_utf8_lossy(address));
         links.push((
             peer_name(name)?,
             Link {

@@ -53,7 +53,7 @@ pub fn encode_record(record: &PeerRecord) -> EncodedRecord {
     for (remote, link) in &record.connections {
         let mut fields = Fields::new(&mut message);
         fields.bytes(&remote.to_bytes());
-        fields.bytes(link.address.as_bytes());
+        link.address.with_text(|text| fields.bytes(text.as_bytes()));
         fields.uint(link.outbound.into());
         fields.uint(link.established.into());
         fields.end();
@@ -186,7 +186,7 @@ mod tests {
     fn one_record_is_encoded_as_the_protocol_text_has_it() {
         let name = PeerName::from_bytes([10, 0, 0, 0, 0, 1]);
         let link = Link {
-            address: "10.0.0.2:6783".to_owned(),
+            address: "10.0.0.2:6783".into(),
             outbound: true,
             established: true,
         };
@@ -223,7 +223,7 @@ mod tests {
             connections: [(
                 name,
                 Link {
-                    address,
+                    address: address.into(),
                     outbound: true,
                     established: true,
                 },
