@@ -25,6 +25,17 @@ pub struct State {
     pub ring: Option<Arc<Ring>>,
 }
 
+impl State {
+    /// A state that asks for the receiver's ring. With votes, even none, a receiver without a ring
+    /// does not begin to form one.
+    pub(crate) fn request() -> Self {
+        Self {
+            votes: Some(Votes::new()),
+            ..Self::default()
+        }
+    }
+}
+
 /// A message to one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -34,6 +45,9 @@ pub enum Message {
     RingUpdate(State),
     /// I have nothing to give in this range (a copy of the request's).
     SpaceDenied(AddressRange),
+    /// People say that this peer is gone for ever, and the sender takes over what it has. Please
+    /// send me your ring. A peer of the old kind reads the request alone.
+    Removed(PeerId),
 }
 
 impl Message {

@@ -92,6 +92,7 @@ fn message() -> impl Strategy<Value = Message> {
         range().prop_map(Message::SpaceRequest),
         range().prop_map(Message::SpaceDenied),
         state().prop_map(Message::RingUpdate),
+        (1..=u64::MAX).prop_map(|peer| Message::Removed(PeerId(peer))),
     ]
 }
 

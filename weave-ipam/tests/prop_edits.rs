@@ -92,7 +92,13 @@ fn merged_by_the_book(ours: &Ring, theirs: &Ring, uses: impl Fn(Span) -> bool) -
         let taken = match mine.get(&news.token) {
             None => news.peer == US || !would_lose,
             Some(old) if old.version > news.version => false,
-            Some(old) if (old.version, old.peer) == (news.version, news.peer) => false,
+            Some(old) if (old.version, old.peer) == (news.version, news.peer) => {
+                if old.peer == US && old.free != news.free && old.version < u32::MAX {
+                    let version = old.version + 1;
+                    result.insert(news.token, Entry { version, ..*old });
+                }
+                old.peer != US && news.free > old.free
+            }
             Some(old) if old.peer == US && news.peer == US => {
                 let version = news.version + 1;
                 result.insert(news.token, Entry { version, ..*old });

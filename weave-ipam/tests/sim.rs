@@ -79,7 +79,11 @@ fn nothing_goes_wrong_where_no_fault_is() {
 #[test]
 fn a_planted_bug_is_found() {
     for planted in Planted::ALL {
-        let mut options = with_faults(FaultSet::ordinary());
+        let faults = match planted {
+            Planted::RemovalNotTold => FaultSet::all(),
+            _ => FaultSet::ordinary(),
+        };
+        let mut options = with_faults(faults);
         options.planted = Some(planted);
 
         let found = (0..1000).find(|seed| !run(*seed, &options).violations.is_empty());

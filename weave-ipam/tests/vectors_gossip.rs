@@ -122,6 +122,7 @@ fn messages_of_a_running_router_are_understood() {
                     Message::SpaceRequest(found) | Message::SpaceDenied(found) => {
                         assert_eq!(found, range(&message["range"]));
                     }
+                    Message::Removed(_) => panic!("the reference has no such message"),
                 }
             } else {
                 assert_eq!(
@@ -133,6 +134,22 @@ fn messages_of_a_running_router_are_understood() {
         }
     }
     assert!(count >= 9, "only {count} messages");
+}
+
+#[test]
+fn a_removal_is_a_request_for_the_ring_to_a_peer_of_the_old_kind() {
+    let removal = Message::Removed(peer(&"::3".into()));
+
+    let bytes = encode_message(&removal);
+
+    // Weave Net goes by the tag, and skips the field that it does not know.
+    assert_eq!(bytes[0], 1);
+    let asked = State {
+        votes: Some(Votes::new()),
+        ..State::default()
+    };
+    assert_eq!(decode_state(&bytes[1..]), Ok(asked));
+    assert_eq!(decode_message(&bytes), Ok(removal));
 }
 
 /// Both kill or wedge the reference.

@@ -361,6 +361,10 @@ impl Player {
                         message: Message::RingUpdate(state),
                         ..
                     } if state.ring.is_none() => continue,
+                    Transmit::Unicast {
+                        message: Message::Removed(_),
+                        ..
+                    } => continue,
                     Transmit::Unicast { to, message } => (*name, Some(to), Sent::of(message)),
                 });
             }

@@ -259,7 +259,17 @@ impl Allocator {
                     claim.address
                 )
             }
-            (None, _) => "no reachable peer has free addresses in the range".to_owned(),
+            (None, _) => {
+                let range = kind.range(self.universe.span);
+                let donors = range
+                    .map(|range| self.ring.donors(range))
+                    .unwrap_or_default();
+                let mut missing = donors.keys().filter(|peer| !self.reachable.contains(peer));
+                missing.next().map_or_else(
+                    || "no peer has free addresses in the range".to_owned(),
+                    |peer| format!("peer {peer}, which has free addresses, cannot be reached"),
+                )
+            }
         }
     }
 }

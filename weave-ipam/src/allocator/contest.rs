@@ -1,12 +1,13 @@
 //! Ranges that are ours but that another peer, too, believes to own.
 //!
 //! Nothing is handed out or given away there. What a peer contests is replaced with each of its
-//! rings, and forgotten when its space is taken over.
+//! rings, and forgotten when its space is taken over (`ALGORITHM.md`, C6). That a peer cannot be
+//! heard is no reason to forget it: it may use, behind a partition, what it contests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::peer::PeerId;
-use crate::ring::{Conflict, Merged};
+use crate::ring::{Conflict, HAND_OVER, Merged, Ring};
 use crate::span::{Span, coalesce, difference};
 
 /// Peers whose objections are remembered; what others say beyond that is only reported.
@@ -29,6 +30,9 @@ struct Report {
     /// Where entries of the report contradict ours, by whose they are.
     contradicted: BTreeMap<PeerId, Vec<Span>>,
     conflicts: Vec<Conflict>,
+    /// The reporter was taken over since it said this. It is void as soon as it is not there to
+    /// say it again.
+    is_overruled: bool,
 }
 
 impl Report {
@@ -51,6 +55,7 @@ impl Report {
                 .take(MAX_CONFLICTS)
                 .cloned()
                 .collect(),
+            is_overruled: false,
         }
     }
 
@@ -84,15 +89,43 @@ impl Contests {
     }
 
     /// The peer no longer owns anything. What others say of it is void, what they say of
-    /// themselves is not.
-    pub(super) fn forget(&mut self, peer: PeerId) {
+    /// themselves is not. Whether any span ceased to be contested.
+    pub(super) fn forget(&mut self, peer: PeerId) -> bool {
+        if self.reports.is_empty() {
+            return false;
+        }
         self.reports.remove(&peer);
         for report in self.reports.values_mut() {
             report.conflicts.retain(|conflict| conflict.rival != peer);
             // What the reporter counts as its own stays contested.
             report.contradicted.remove(&peer);
         }
-        self.rebuild();
+        self.rebuild()
+    }
+
+    /// The ring has changed by what `speaker` said. Notes which other reporters were taken over:
+    /// they own nothing any more, and an entry of theirs went to another with the jump of a
+    /// hand-over.
+    pub(super) fn overrule(&mut self, speaker: PeerId, before: &Ring, after: &Ring) {
+        let owners = after.peers();
+        for (reporter, report) in &mut self.reports {
+            let is_bare = *reporter != speaker && !owners.contains(reporter);
+            report.is_overruled |= is_bare && was_handed_over(*reporter, before, after);
+        }
+    }
+
+    /// Forgets those that were taken over and are not in the network. Whether any span ceased to be
+    /// contested.
+    pub(super) fn drop_overruled(&mut self, reachable: &BTreeSet<PeerId>) -> bool {
+        let is_void =
+            |(peer, report): &(&PeerId, &Report)| report.is_overruled && !reachable.contains(*peer);
+        let void: Vec<PeerId> = { &self.reports }
+            .iter()
+            .filter(is_void)
+            .map(|(peer, _)| *peer)
+            .collect();
+        void.into_iter()
+            .fold(false, |any, peer| self.forget(peer) | any)
     }
 
     /// Whether nothing is contested.
@@ -126,4 +159,15 @@ impl Contests {
         let before = std::mem::replace(&mut self.spans, coalesce(spans));
         !difference(&before, &self.spans).is_empty()
     }
+}
+
+/// Whether some entry of a peer is another's now, with the jump in version of a hand-over.
+fn was_handed_over(peer: PeerId, before: &Ring, after: &Ring) -> bool {
+    let mut own = before.entries().iter().filter(|entry| entry.peer == peer);
+    own.any(|old| {
+        let new = after.entry(old.token);
+        new.is_some_and(|new| {
+            new.peer != peer && new.version >= old.version.saturating_add(HAND_OVER)
+        })
+    })
 }

@@ -14,6 +14,9 @@ impl Allocator {
     /// addresses are free in it after waiting requests have been served; 0 if the peer owns
     /// nothing, is not known, or is in the network ([`Event::TakeoverRefused`] says which).
     ///
+    /// Everyone in the network is told that the peer is gone, so what it contested is settled, also
+    /// if it owns nothing.
+    ///
     /// A peer that is alive elsewhere, behind a partition, cannot be told from one that is gone.
     pub fn takeover(&mut self, now: Duration, peer: &str) -> u128 {
         self.try_takeover(now, peer).unwrap_or_else(|reason| {
@@ -78,21 +81,24 @@ impl Allocator {
         if self.reachable.contains(&victim) {
             return Err(TakeoverRefusal::Alive);
         }
-        let is_known = self.nicknames.contains_key(&victim) || self.ring.peers().contains(&victim);
-        is_known.then_some(victim).ok_or(TakeoverRefusal::Unknown)
+        Ok(victim)
     }
 
     fn take_from(&mut self, now: Duration, victim: PeerId) -> u128 {
-        let ranges = Arc::make_mut(&mut self.ring).transfer(victim, self.config.peer);
-        if ranges.is_empty() || self.is_shut_down {
+        if self.is_shut_down {
             return 0;
         }
+        let ranges = Arc::make_mut(&mut self.ring).transfer(victim, self.config.peer);
         tracing::debug!(%victim, ranges = ranges.len(), "taken over");
-        self.contests.forget(victim);
-        self.hold_taken(now, &ranges);
-        self.follow_ring();
-        self.is_broadcast_due = true;
-        self.retry(now);
+        let is_settled = self.contests.forget(victim);
+        self.hold_taken(now, victim, &ranges);
+        if !ranges.is_empty() {
+            self.follow_ring();
+            self.is_broadcast_due = true;
+        }
+        if is_settled || !ranges.is_empty() {
+            self.retry(now);
+        }
         ranges
             .into_iter()
             .map(|range| self.space.count_free(range))

@@ -135,7 +135,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TakeoverRefusal {
-    /// Neither a nickname nor a peer name that is known.
+    /// Neither a nickname that is known nor a peer name.
     #[error("no such peer")]
     Unknown,
     /// Two peers have the nickname.

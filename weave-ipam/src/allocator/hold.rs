@@ -178,7 +178,7 @@ impl Allocator {
             return;
         };
         let (until, mut survey) = (*until, std::mem::take(survey));
-        self.ask_for_rings(now, until, &mut survey);
+        self.ask_for_rings(now, until, &mut survey, None);
         self.holds.restart = Restart::Collecting {
             until,
             survey,
@@ -186,12 +186,13 @@ impl Allocator {
         };
     }
 
-    /// Holds what was taken over until those present have said what they know of it.
-    pub(super) fn hold_taken(&mut self, now: Duration, ranges: &[Span]) {
+    /// Tells those present that a peer is gone, and holds what was taken over from it until they
+    /// have said what they know of it.
+    pub(super) fn hold_taken(&mut self, now: Duration, victim: PeerId, ranges: &[Span]) {
         let until = now + self.config.hold;
         let mut survey = Survey::default();
-        self.ask_for_rings(now, until, &mut survey);
-        if survey.awaited.is_empty() || self.config.hold.is_zero() {
+        self.ask_for_rings(now, until, &mut survey, Some(victim));
+        if ranges.is_empty() || survey.awaited.is_empty() || self.config.hold.is_zero() {
             return;
         }
         let mut spans = ranges.to_vec();
@@ -223,8 +224,14 @@ impl Allocator {
         }
     }
 
-    /// Asks everybody for their ring who has not been asked in this survey.
-    pub(super) fn ask_for_rings(&mut self, now: Duration, until: Duration, survey: &mut Survey) {
+    /// Asks everybody for their ring who has not been asked in this survey, and says who is gone.
+    pub(super) fn ask_for_rings(
+        &mut self,
+        now: Duration,
+        until: Duration,
+        survey: &mut Survey,
+        gone: Option<PeerId>,
+    ) {
         let owners = self.ring.peers();
         let room = MAX_ASKED - survey.asked.len().min(MAX_ASKED);
         let others: Vec<PeerId> = self
@@ -240,7 +247,10 @@ impl Allocator {
             };
             survey.asked.insert(peer);
             survey.awaited.insert(peer, patience);
-            self.queue(Unicast::RingRequest(peer));
+            self.queue(match gone {
+                Some(gone) => Unicast::Removed(peer, gone),
+                None => Unicast::RingRequest(peer),
+            });
         }
     }
 

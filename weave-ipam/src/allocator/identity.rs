@@ -104,7 +104,7 @@ impl Allocator {
         let rounds = if self.doubts == 0 { 1 } else { TWIN_ROUNDS };
         self.doubts = self.doubts.saturating_add(1);
         let mut survey = Survey::default();
-        self.ask_for_rings(now, until, &mut survey);
+        self.ask_for_rings(now, until, &mut survey, None);
         self.is_broadcast_due = true;
         let token = self.universe.family.address(evidence.token);
         let count = evidence.count;
@@ -132,7 +132,7 @@ impl Allocator {
         let Some(mut doubt) = self.doubt.take() else {
             return;
         };
-        self.ask_for_rings(now, doubt.until, &mut doubt.survey);
+        self.ask_for_rings(now, doubt.until, &mut doubt.survey, None);
         let is_announced = std::mem::replace(&mut doubt.is_announced, true);
         self.doubt = Some(doubt);
         if !is_announced {

@@ -44,7 +44,8 @@ impl Allocator {
         let is_ask_dropped = gone
             .iter()
             .fold(false, |any, peer| self.asks.drop_peer(*peer) | any);
-        if (has_news || is_ask_dropped) && !self.ring.is_empty() {
+        let is_settled = self.contests.drop_overruled(&self.reachable);
+        if (has_news || is_ask_dropped || is_settled) && !self.ring.is_empty() {
             self.retry(now);
         }
         self.review_holds(now);
@@ -62,6 +63,7 @@ impl Allocator {
                 self.receive(now, Some(from), state);
             }
             Message::SpaceDenied(range) => self.denied(now, from, range),
+            Message::Removed(peer) => self.removed(now, from, peer),
         }
         self.commit(now);
     }
@@ -117,6 +119,7 @@ impl Allocator {
     fn merge(&mut self, now: Duration, source: Option<PeerId>, theirs: &Ring) -> Option<bool> {
         let space = &self.space;
         let in_use = |span| space.uses(span);
+        let before = (!self.contests.is_empty()).then(|| Arc::clone(&self.ring));
         let was_empty = self.ring.is_empty();
         let evidence = self.evidence_in(theirs);
         let merged = match Arc::make_mut(&mut self.ring).merge_confined(theirs, in_use) {
@@ -148,6 +151,11 @@ impl Allocator {
                 conflict,
             });
         }
+        if let Some(before) = before.filter(|_| merged.updated) {
+            self.contests
+                .overrule(theirs.peer(), &before, self.ring.as_ref());
+        }
+        let is_settled = is_settled | self.contests.drop_overruled(&self.reachable);
         if merged.updated {
             self.follow_ring();
             self.prune_nicknames();
@@ -160,6 +168,15 @@ impl Allocator {
             self.retry(now);
         }
         Some(merged.updated)
+    }
+
+    /// People told `from` that a peer is gone for ever. It asks for our ring as well.
+    fn removed(&mut self, now: Duration, from: PeerId, peer: PeerId) {
+        let is_here = peer == self.config.peer || self.reachable.contains(&peer);
+        if !is_here && self.contests.forget(peer) {
+            self.retry(now);
+        }
+        self.receive(now, Some(from), State::request());
     }
 
     fn refuse(&mut self, source: Option<PeerId>, error: MergeError) {

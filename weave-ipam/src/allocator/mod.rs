@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::consensus::{NodeId, Participant, Votes};
+use crate::consensus::{NodeId, Participant};
 use crate::ledger::Ledger;
 use crate::message::{Message, State};
 use crate::peer::PeerId;
@@ -108,6 +108,8 @@ enum Unicast {
     RingUpdate(PeerId),
     /// A ring update without a ring, which a peer with a ring answers with its own.
     RingRequest(PeerId),
+    /// The same, and that we take over a peer which is gone.
+    Removed(PeerId, PeerId),
 }
 
 /// Which free counts may have changed since the ring was last told.
@@ -251,15 +253,8 @@ impl Allocator {
             Unicast::Request(to, range) => (to, Message::SpaceRequest(range)),
             Unicast::Denied(to, range) => (to, Message::SpaceDenied(range)),
             Unicast::RingUpdate(to) => (to, Message::RingUpdate(self.state(0))),
-            // With votes, even none, a peer without a ring does not begin to form one.
-            Unicast::RingRequest(to) => {
-                let votes = Some(Votes::new());
-                let state = State {
-                    votes,
-                    ..State::default()
-                };
-                (to, Message::RingUpdate(state))
-            }
+            Unicast::Removed(to, gone) => (to, Message::Removed(gone)),
+            Unicast::RingRequest(to) => (to, Message::RingUpdate(State::request())),
         };
         Some(Transmit::Unicast { to, message })
     }

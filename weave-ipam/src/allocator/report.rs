@@ -26,7 +26,12 @@ impl Allocator {
             paxos: self.is_awaiting.then(|| PaxosStatus {
                 is_elector: self.paxos.is_elector(),
                 known_nodes: self.paxos.votes().len(),
-                quorum: self.paxos.quorum().unwrap_or_default(),
+                // An observer counts no votes.
+                quorum: self
+                    .paxos
+                    .quorum()
+                    .filter(|_| self.paxos.is_elector())
+                    .unwrap_or_default(),
             }),
             active: self.space.count_in_use(),
             unreachable: unreachable.map(|owner| owner.addresses).sum(),

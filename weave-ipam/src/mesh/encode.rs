@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use weave_mesh::gob::{Encoder, put_bytes, put_int, put_uint};
+use weave_mesh::gob::{Encoder, StructValue, Value, put_bytes, put_int, put_uint};
 
 use super::schema;
 use crate::consensus::{Claims, NodeId, ProposalId, Votes};
@@ -37,6 +37,19 @@ pub(super) fn encode(state: &State, payload: &mut Vec<u8>) {
     let mut length = Vec::with_capacity(9);
     put_uint(&mut length, (payload.len() - at - LENGTH) as u64);
     payload.splice(at..at + LENGTH, length);
+}
+
+/// Appends the gob stream of the message that a peer is gone.
+pub(super) fn encode_removal(peer: PeerId, payload: &mut Vec<u8>) {
+    let fields = [
+        ("Paxos", Value::Map(Vec::new())),
+        (schema::GONE, Value::Uint(peer.0)),
+    ];
+    let mut encoder = Encoder::numbering_from(schema::FIRST_STATE_ID);
+    encoder
+        .value(schema::removal(), &StructValue::new(fields).into())
+        .expect("invariant: the value is built to the schema");
+    payload.append(&mut encoder.finish());
 }
 
 /// How a stream with a state begins.

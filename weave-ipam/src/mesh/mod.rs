@@ -65,6 +65,11 @@ pub fn encode_message(message: &Message) -> Vec<u8> {
             encode::encode(state, &mut payload);
             payload
         }
+        Message::Removed(peer) => {
+            let mut payload = vec![TAG_RING_UPDATE];
+            encode::encode_removal(*peer, &mut payload);
+            payload
+        }
     }
 }
 
@@ -78,7 +83,10 @@ pub fn decode_message(payload: &[u8]) -> Result<Message, DecodeError> {
     let (tag, body) = payload.split_first().ok_or(DecodeError::Empty)?;
     match *tag {
         TAG_SPACE_REQUEST => range::decode(body).map(Message::SpaceRequest),
-        TAG_RING_UPDATE => decode_state(body).map(Message::RingUpdate),
+        TAG_RING_UPDATE => direct::decode(body).map_or_else(
+            || state::decode_update(body),
+            |state| Ok(Message::RingUpdate(state)),
+        ),
         TAG_SPACE_DENIED => range::decode(body).map(Message::SpaceDenied),
         other => Err(DecodeError::UnknownTag(other)),
     }

@@ -10,6 +10,13 @@
 //! Entry       { Token address, Peer, Version, Free uint }
 //! Range       { Start, End address }
 //! ```
+//!
+//! One message is ours: that a peer is gone. It is a state without a ring, with votes, though none,
+//! and a field that Weave Net skips.
+//!
+//! ```text
+//! gossipState { Paxos map[NodeID]NodeClaims, Gone uint }
+//! ```
 
 use std::sync::LazyLock;
 
@@ -43,13 +50,24 @@ pub(super) fn range(family: Family) -> &'static Type {
     }
 }
 
+/// The type of the message that a peer is gone.
+pub(super) fn removal() -> &'static Type {
+    static TYPE: LazyLock<Type> = LazyLock::new(|| {
+        let fields = [("Paxos", votes()), (GONE, Type::Uint)];
+        Type::structure("gossipState", fields)
+    });
+    &TYPE
+}
+
+/// The field that names a peer that is gone.
+pub(super) const GONE: &str = "Gone";
+
 fn state_of(address: &Type) -> Type {
     let nicknames = Type::map("map[mesh.PeerName]string", Type::Uint, Type::String);
-    let votes = Type::map("GossipState", node(), claims());
     let fields = [
         ("Now", Type::Int),
         ("Nicknames", nicknames),
-        ("Paxos", votes),
+        ("Paxos", votes()),
         ("Ring", ring_of(address)),
     ];
     Type::structure("gossipState", fields)
@@ -80,6 +98,10 @@ fn range_of(address: &Type) -> Type {
         "Range",
         [("Start", address.clone()), ("End", address.clone())],
     )
+}
+
+fn votes() -> Type {
+    Type::map("GossipState", node(), claims())
 }
 
 fn node() -> Type {

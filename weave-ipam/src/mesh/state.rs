@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use weave_mesh::gob::{Decoder, Error, StructValue, Value};
 
-use super::{DecodeError, range};
+use super::{DecodeError, range, schema};
 use crate::consensus::{AcceptedValue, Claims, NodeId, ProposalId, Votes};
-use crate::message::State;
+use crate::message::{Message, State};
 use crate::peer::PeerId;
 use crate::ring::{Entry, Ring};
 use crate::span::Family;
@@ -17,7 +17,22 @@ use crate::span::Family;
 /// Reads the first value of a gob stream as a state.
 pub(super) fn decode(payload: &[u8]) -> Result<State, DecodeError> {
     let value = Decoder::new(payload).next()?.ok_or(Error::Eof)?;
+    read(value.as_struct()?)
+}
+
+/// Reads the first value of a gob stream as a ring update, or as the message that a peer is gone.
+pub(super) fn decode_update(payload: &[u8]) -> Result<Message, DecodeError> {
+    let value = Decoder::new(payload).next()?.ok_or(Error::Eof)?;
     let fields = value.as_struct()?;
+    let state = read(fields)?;
+    let gone = fields.field(schema::GONE).map_or(Ok(0), Value::as_uint)?;
+    if gone == 0 || state.ring.is_some() {
+        return Ok(Message::RingUpdate(state));
+    }
+    Ok(Message::Removed(PeerId(gone)))
+}
+
+fn read(fields: &StructValue) -> Result<State, DecodeError> {
     fields.require_common_field("gossipState", &["Now", "Nicknames", "Paxos", "Ring"])?;
     let unix_seconds = fields.field("Now").map_or(Ok(0), Value::as_int)?;
     let nicknames = fields.field("Nicknames").map(nicknames).transpose()?;

@@ -4,7 +4,9 @@
 //! left out and reported, the rest is merged. A range is given up only if none of its addresses is
 //! in use, whatever the order of entries (so what is lost is always idle). Between two owners of
 //! one version there is a total order: more free addresses, then the lower name; but a tie never
-//! gives a range to ourselves, unless its owner by our ring says itself that it is ours. Hints are clipped, for every owner.
+//! gives a range to ourselves, unless its owner by our ring says itself that it is ours. Hints are
+//! clipped, for every owner; of two for one version the greater holds, until the owner, which knows
+//! better, hears of it and raises the version.
 //!
 //! Two rings that meet are equal or nearly so. Hence the walk collects what is to change instead of
 //! building a new list: a ring that brings no new token is merged in place, and one that brings
@@ -182,6 +184,12 @@ impl Ring {
         merged: &mut Merged,
     ) -> Option<Entry> {
         let mine = self.entries[index];
+        let is_tie = mine.version == news.version;
+        if is_tie && mine.peer == news.peer {
+            let entry = self.settle_hint(mine, news);
+            merged.updated |= entry.is_some();
+            return entry;
+        }
         if mine.peer == self.peer && news.peer == self.peer {
             merged.outdated.push(mine.token);
             merged.updated = true;
@@ -190,7 +198,6 @@ impl Ring {
                 ..mine
             });
         }
-        let is_tie = mine.version == news.version;
         let (head, tail) = self.spans_at(index);
         if mine.peer == self.peer && (in_use(tail) || head.is_some_and(&in_use)) {
             let kind = if is_tie {
@@ -209,6 +216,15 @@ impl Ring {
         }
         merged.updated = true;
         Some(*news)
+    }
+
+    /// One version, two hints: the greater holds until the owner hears of it and edits.
+    fn settle_hint(&self, mine: Entry, news: &Entry) -> Option<Entry> {
+        if mine.peer != self.peer {
+            return (news.free > mine.free).then_some(*news);
+        }
+        let version = mine.version.checked_add(1)?;
+        Some(Entry { version, ..mine })
     }
 
     /// Our addresses that the sender counts as its own.
@@ -267,10 +283,7 @@ impl Change {
 impl Entry {
     /// Whether another entry has the same token and brings nothing, whoever they belong to.
     fn is_kept_against(&self, news: &Self) -> bool {
-        if self.token != news.token {
-            return false;
-        }
-        self.version > news.version || (self.version == news.version && self.peer == news.peer)
+        self.token == news.token && self.version > news.version || self == news
     }
 
     /// The order between two owners of one version.
@@ -310,6 +323,39 @@ mod tests {
 
             assert_eq!(a.owner(0), b.owner(0), "with {ours} and {theirs} free");
         }
+    }
+
+    #[test]
+    fn two_hints_of_one_version_become_the_owners() {
+        // After a fault of identity the owner says 4 where others remember 9.
+        let (mut owner, mut low, mut high) = (ring(1, 1, 4), ring(2, 1, 4), ring(3, 1, 9));
+
+        let _ = low.merge_confined(&high, |_| false).unwrap();
+        assert_eq!(low.entries, high.entries, "those who do not know agree");
+        let again = high.merge_confined(&ring(2, 1, 4), |_| false).unwrap();
+        assert_eq!(again, Merged::default());
+        let heard = owner.merge_confined(&low, |_| true).unwrap();
+        assert!(heard.updated && heard.outdated.is_empty() && heard.conflicts.is_empty());
+        let _ = low.merge_confined(&owner, |_| false).unwrap();
+        let _ = high.merge_confined(&owner, |_| false).unwrap();
+
+        assert_eq!((owner.entries[0].version, owner.entries[0].free), (4, 4));
+        assert_eq!(
+            (&low.entries, &high.entries),
+            (&owner.entries, &owner.entries)
+        );
+    }
+
+    #[test]
+    fn a_hint_of_the_last_version_stays_as_it_is() {
+        let mut owner = ring(1, 1, 4);
+        let mut theirs = ring(2, 1, 9);
+        owner.entries[0].version = u32::MAX;
+        theirs.entries[0].version = u32::MAX;
+
+        let merged = owner.merge_confined(&theirs, |_| true).unwrap();
+
+        assert_eq!((merged, owner.entries[0].free), (Merged::default(), 4));
     }
 
     #[test]

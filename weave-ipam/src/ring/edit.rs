@@ -8,7 +8,7 @@ use crate::peer::PeerId;
 use crate::span::{Family, Span};
 
 /// How much a hand-over raises versions, to win against ordinary edits made at the same time.
-const HAND_OVER: u32 = 100;
+pub(crate) const HAND_OVER: u32 = 100;
 
 impl Ring {
     /// Forms the ring: divides the universe among `seeds` by repeated halving. Nothing happens if

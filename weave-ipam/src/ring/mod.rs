@@ -21,6 +21,7 @@ mod merge;
 pub use self::check::Violation;
 pub use self::confine::Merged;
 pub use self::edit::GrantError;
+pub(crate) use self::edit::HAND_OVER;
 pub use self::merge::{Conflict, ConflictKind, MergeError};
 
 /// Entries a ring may have. A ring of this size is about 3 MB on the wire, where a message may

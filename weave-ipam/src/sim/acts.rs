@@ -351,11 +351,12 @@ impl World {
             let process = world.hosts[taker].process.as_ref();
             process.is_some_and(|process| process.engine.ring().peers().contains(&victim))
         };
+        let is_contesting = self.contesting(taker).contains(&victim);
         let is_idle = |world: &Self| {
             let process = world.hosts[taker].process.as_ref();
             process.is_some_and(|process| !process.is_busy && !process.has_left)
         };
-        if !is_owner(self) || !is_idle(self) {
+        if !is_owner(self) && !is_contesting || !is_idle(self) {
             return;
         }
         // The laws weaken first: what follows from the takeover is judged by the weaker ones. What

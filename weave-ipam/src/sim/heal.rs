@@ -11,6 +11,7 @@ use super::laws::Law;
 use super::world::World;
 use crate::address::host_range;
 use crate::peer::PeerId;
+use crate::ring::Entry;
 use crate::span::{AddressRange, number};
 use crate::status::Status;
 
@@ -38,6 +39,7 @@ impl World {
         self.remove_the_dead();
         self.run_for(BOUND);
         self.judge_rings("after the dead were removed");
+        self.judge_contests();
         if self.is_clean() {
             self.give_everything();
         }
@@ -160,13 +162,11 @@ impl World {
         let quarrels = !self.laws.is_strong;
         let judged = self.hosts.iter().enumerate();
         // Peers of the old kind may refuse each other for ever once their entries contradict.
-        let rings: Vec<(usize, Vec<Version>)> = judged
+        let rings: Vec<(usize, &[Entry])> = judged
             .filter(|(_, host)| !quarrels || !host.is_legacy)
             .filter_map(|(index, host)| {
                 let ring = host.process.as_ref()?.engine.ring();
-                let entries = ring.entries().iter();
-                let entries = entries.map(|entry| (entry.token, entry.peer, entry.version));
-                Some((index, entries.collect()))
+                Some((index, ring.entries()))
             })
             .collect();
         let Some((first, expected)) = rings.first() else {
@@ -182,7 +182,7 @@ impl World {
             return;
         }
         if let Some((other, ring)) = rings.iter().find(|(_, ring)| ring != expected) {
-            let differ = expected.iter().zip(ring).find(|(a, b)| a != b);
+            let differ = expected.iter().zip(*ring).find(|(a, b)| a != b);
             let text = format!("{when}: hosts {first} and {other} differ: {differ:?}");
             self.violate(Law::RingsAgree, text);
         }
@@ -194,12 +194,24 @@ impl World {
             return;
         }
         self.laws.forget_owners();
-        for (owner, taker) in self.dead_owners() {
+        let mut dead = self.dead_owners();
+        // One that contests what is ours is removed where we are, whether it owns anything or not.
+        let mut takers = self.takers().into_iter();
+        if let Some(ours) = takers.find(|host| !self.hosts[*host].is_legacy) {
+            for peer in self.dead_contesters() {
+                let is_ours = dead
+                    .get(&peer)
+                    .is_some_and(|host| !self.hosts[*host].is_legacy);
+                if !is_ours {
+                    dead.insert(peer, ours);
+                }
+            }
+        }
+        for (owner, taker) in dead {
             self.note(format_args!("host {taker} takes over {owner}"));
             self.feed(taker, Input::Takeover(owner));
         }
         self.update_links();
-        self.restart_the_contested();
     }
 
     /// Owners that never come back, and for each a host that knows it as one.
@@ -219,21 +231,32 @@ impl World {
         dead
     }
 
-    /// What a peer that is gone for ever has contested stays so until the process starts anew.
-    fn restart_the_contested(&mut self) {
+    /// Who contests space of a host of ours.
+    pub(super) fn contesting(&self, host: usize) -> BTreeSet<PeerId> {
+        let contested = self.allocator(host).map(|it| it.status().contested);
+        let reporters = contested.into_iter().flatten().map(|(_, peer)| peer);
+        reporters.collect()
+    }
+
+    /// Peers that never come back and contest space of ours.
+    fn dead_contesters(&self) -> BTreeSet<PeerId> {
         let names = self.names();
-        let is_void = |(_, peer): &(String, PeerId)| !names.contains(&Some(*peer));
-        for host in self.up() {
-            let allocator = self.allocator(host);
-            if allocator.is_some_and(|it| it.status().contested.iter().any(is_void)) {
-                self.note(format_args!(
-                    "host {host} is restarted: the dead contest its space"
-                ));
-                self.kill(host, None);
-                self.start(host);
-            }
+        let contesting = self.up().into_iter().flat_map(|host| self.contesting(host));
+        contesting
+            .filter(|peer| !names.contains(&Some(*peer)))
+            .collect()
+    }
+
+    /// Nothing is contested by peers that are gone for ever.
+    fn judge_contests(&mut self) {
+        let dead = self.dead_contesters();
+        if self.is_clean() && !dead.is_empty() {
+            let text = format!(
+                "{dead:?} are removed and contest: {}",
+                self.describe_space()
+            );
+            self.violate(Law::NothingIsLost, text);
         }
-        self.update_links();
     }
 
     /// A peer that doubts for the second time and more often does so for up to an hour.
@@ -247,22 +270,6 @@ impl World {
         while self.is_clean() && self.now < end && is_held(self) {
             self.run_for(BOUND);
         }
-    }
-
-    /// Whether a peer has free addresses that the hints in the ring of `taker` do not tell of: after
-    /// a fault of identity one version of an entry may be known with two hints.
-    fn is_misled(&self, taker: usize) -> bool {
-        let Some(asking) = self.allocator(taker) else {
-            return true;
-        };
-        let hosts = host_range(self.plan.universe).span;
-        let donors = asking.ring().donors(self.universe.span);
-        let mut others = (0..self.hosts.len()).filter(|host| *host != taker);
-        others.any(|host| {
-            let is_told = donors.contains_key(&self.hosts[host].identity);
-            let it = self.allocator(host).filter(|_| !is_told);
-            it.is_some_and(|it| it.space().count_free(hosts) > 0)
-        })
     }
 
     /// Who has what, for the text of a violation.
@@ -327,9 +334,13 @@ impl World {
         let Some(taker) = self.dice.pick(&takers) else {
             return;
         };
+        // A peer of the old kind draws lots among those that have anything, and may draw one again
+        // and again that has only edges of the subnet.
+        let is_legacy = self.hosts[taker].is_legacy;
+        let patience = if is_legacy { PATIENCE * 4 } else { PATIENCE };
         for count in 0..hosts {
             let ident = self.allocate(taker);
-            let end = self.now + PATIENCE;
+            let end = self.now + patience;
             while self.is_clean() && self.now < end && self.address(taker, &ident).is_none() {
                 self.run_for(Duration::from_millis(500));
             }
@@ -337,10 +348,6 @@ impl World {
                 return;
             }
             if self.address(taker, &ident).is_none() {
-                if !self.laws.is_strong && self.is_misled(taker) {
-                    self.note("the rest is free where a hint says that nothing is");
-                    return;
-                }
                 let text = format!(
                     "host {taker} has {count} of {hosts} addresses and gets no more: {}",
                     self.describe_space()
@@ -370,9 +377,6 @@ fn is_shown(status: &Status, at: u128) -> bool {
         || !status.refusals.is_empty()
         || status.renumber.iter().any(|entry| is_at(&entry.address))
 }
-
-/// Token, owner and version of an entry: what must be the same everywhere.
-type Version = (u128, PeerId, u32);
 
 /// How long the longest doubt lasts, and some more.
 const DOUBT: Duration = Duration::from_secs(75 * 60);

@@ -95,6 +95,8 @@ pub(super) struct Process {
     pub(super) mine: Bits,
     /// What each peer's latest ring says is that peer's.
     pub(super) told: BTreeMap<PeerId, Bits>,
+    /// Peers that were taken over since they last spoke.
+    pub(super) overruled: BTreeSet<PeerId>,
 }
 
 /// What a process has to deal with, one after another.
@@ -174,6 +176,7 @@ impl Process {
             news: Vec::new(),
             mine: Bits::EMPTY,
             told: BTreeMap::new(),
+            overruled: BTreeSet::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::address::host_range;
 use crate::allocator::Event;
 use crate::message::{Message, State};
 use crate::peer::PeerId;
-use crate::ring::Entry;
+use crate::ring::{Entry, HAND_OVER};
 use crate::span::{Span, coalesce, number};
 
 /// A law of `ALGORITHM.md`, section "simulation".
@@ -210,19 +210,29 @@ impl World {
         for (law, text) in broken {
             self.violate(law, format_args!("host {host}: {text}"));
         }
-        self.forget_taken_over(host, &changes.gone);
+        self.forget_taken_over(host, &changes.overruled);
         if is_other {
             self.inspect_ranges(host);
         }
     }
 
-    /// What was said by peers that have owned something and do not any more is void.
-    fn forget_taken_over(&mut self, host: usize, gone: &[PeerId]) {
+    /// What was said by peers that were taken over since is void as soon as they are not there.
+    pub(super) fn forget_taken_over(&mut self, host: usize, overruled: &[PeerId]) {
         if let Some(process) = &mut self.hosts[host].process {
-            let reachable = &process.reachable;
+            process.overruled.extend(overruled);
+            let (reachable, overruled) = (&process.reachable, &process.overruled);
             process
                 .told
-                .retain(|peer, _| reachable.contains(peer) || !gone.contains(peer));
+                .retain(|peer, _| reachable.contains(peer) || !overruled.contains(peer));
+        }
+    }
+
+    /// People have said that a peer is gone.
+    pub(super) fn laws_hear_of_removal(&mut self, host: usize, gone: PeerId) {
+        if let Some(process) = &mut self.hosts[host].process {
+            // Who is here is not gone; but what is reachable may have to be told yet.
+            let is_here = process.inbox.is_empty() && process.reachable.contains(&gone);
+            process.told.retain(|peer, _| is_here || *peer != gone);
         }
     }
 
@@ -309,6 +319,7 @@ impl World {
             let ring = process.engine.ring();
             let mine = Bits::of(self.universe.span, ring.ranges_of(it.identity));
             process.told.insert(from, mine.both(&theirs));
+            process.overruled.remove(&from);
         }
     }
 
@@ -399,15 +410,15 @@ struct Changes {
     news: Vec<Entry>,
     /// A token that is gone, or whose version is lower.
     fallen: Option<u128>,
-    /// Peers that do not own anything any more.
-    gone: Vec<PeerId>,
+    /// Peers that do not own anything any more, since an entry of theirs was handed over.
+    overruled: Vec<PeerId>,
 }
 
 fn compare(before: &[Entry], after: &[Entry]) -> Changes {
     let mut changes = Changes {
         news: Vec::new(),
         fallen: None,
-        gone: Vec::new(),
+        overruled: Vec::new(),
     };
     let mut old = before.iter().peekable();
     for entry in after {
@@ -418,6 +429,12 @@ fn compare(before: &[Entry], after: &[Entry]) -> Changes {
         if known.is_some_and(|known| known.version > entry.version) {
             changes.fallen = Some(entry.token);
         }
+        changes.overruled.extend(
+            known
+                .filter(|known| known.peer != entry.peer)
+                .filter(|known| entry.version >= known.version.saturating_add(HAND_OVER))
+                .map(|known| known.peer),
+        );
         if known.is_none_or(|known| (known.version, known.peer) != (entry.version, entry.peer)) {
             changes.news.push(*entry);
         }
@@ -425,11 +442,8 @@ fn compare(before: &[Entry], after: &[Entry]) -> Changes {
     if let Some(gone) = old.next() {
         changes.fallen = Some(gone.token);
     }
-    if !changes.news.is_empty() {
-        let owners = before.iter().map(|entry| entry.peer);
-        let is_gone = |peer: &PeerId| after.iter().all(|entry| entry.peer != *peer);
-        changes.gone = owners.filter(is_gone).collect();
-    }
+    let is_bare = |peer: &PeerId| after.iter().all(|entry| entry.peer != *peer);
+    changes.overruled.retain(is_bare);
     changes
 }
 

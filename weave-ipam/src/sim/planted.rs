@@ -11,13 +11,16 @@ pub enum Planted {
     AnswerBeforeWrite,
     /// A grant is told to everyone but not taken out of the donor's file.
     GrantNotWritten,
+    /// Who takes a peer over does not say that it is gone. Matters after faults of identity.
+    RemovalNotTold,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::NoVersionOnDonation,
         Self::AnswerBeforeWrite,
         Self::GrantNotWritten,
+        Self::RemovalNotTold,
     ];
 }

@@ -69,6 +69,9 @@ impl World {
         let hop = self.wires.hop(from, to);
         let message = match message {
             Message::RingUpdate(state) => Message::RingUpdate(self.disguise(from, state)),
+            Message::Removed(_) if self.plan.planted == Some(Planted::RemovalNotTold) => {
+                Message::RingUpdate(State::request())
+            }
             other => other,
         };
         self.send(from, hop, to, Kind::Unicast, Body::Message(message));

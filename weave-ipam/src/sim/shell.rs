@@ -17,6 +17,7 @@ use super::planted::Planted;
 use super::wires::{Kind, Parcel};
 use super::world::{Task, World};
 use crate::allocator::{Allocator, Answer, Config, InitMode};
+use crate::message::Message;
 use crate::peer::PeerId;
 use crate::snapshot::{Snapshot, SnapshotError};
 
@@ -206,6 +207,9 @@ impl World {
             return;
         };
         let heard = self.laws_read(host, state.as_ref(), message.as_ref());
+        if let Some(Message::Removed(gone)) = &message {
+            self.laws_hear_of_removal(host, *gone);
+        }
         let sender = self.hosts[from].identity;
         let source = match kind {
             Kind::Broadcast(source) => self.hosts[source].identity,

@@ -237,6 +237,7 @@ impl World {
                 let process = self.hosts[host].process.as_mut();
                 if let Some(process) = process.filter(|process| process.reachable != reachable) {
                     process.reachable.clone_from(&reachable);
+                    self.forget_taken_over(host, &[]);
                     self.feed(host, Input::Reachable(reachable, targets));
                 }
             }

@@ -115,8 +115,8 @@ fn space_taken_over_is_held_until_the_others_were_heard() {
         .filter_map(|transmit| match transmit {
             Transmit::Unicast {
                 to,
-                message: Message::RingUpdate(state),
-            } if state.ring.is_none() => Some(to),
+                message: Message::Removed(B),
+            } => Some(to),
             _ => None,
         })
         .collect();

@@ -12,8 +12,10 @@ use crate::span::Span;
 use crate::status::HoldCause;
 
 mod asking;
+mod bounds;
 mod club;
 mod container;
+mod contests;
 mod faults;
 mod healing;
 mod holding;

@@ -23,6 +23,8 @@ impl Legacy {
                 Ok(())
             }
             Message::RingUpdate(state) => self.receive(Some(from), state),
+            // The field that names the peer is skipped.
+            Message::Removed(_) => self.receive(Some(from), State::request()),
         };
         self.finish(now);
         result
