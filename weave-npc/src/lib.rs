@@ -10,6 +10,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod compile;
 #[cfg(feature = "netlink")]
 pub mod conntrack;
 mod index;

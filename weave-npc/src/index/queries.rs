@@ -100,6 +100,14 @@ impl<T: Clone + Eq + Hash> Queries<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Queries<T> {
+    /// True if nothing is registered and nothing is left of what was.
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.matching.keys.is_empty() && self.matching.rest.is_empty()
+    }
+}
+
 impl<T> Pivots<T> {
     /// Edits the lists under which `selector` stands; drops those that become empty.
     fn edit(&mut self, selector: &Selector, mut edit: impl FnMut(&mut Vec<T>)) {

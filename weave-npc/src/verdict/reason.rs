@@ -29,7 +29,7 @@ pub enum Reason {
         /// The policies that isolate it.
         policies: Vec<ObjectName>,
         /// The rule that came closest.
-        closest: Option<Closest>,
+        closest: Option<Box<Closest>>,
     },
     /// A rule of a ClusterNetworkPolicy decided.
     Cluster(ClusterMatch),

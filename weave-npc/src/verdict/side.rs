@@ -42,18 +42,18 @@ impl Ends<'_> {
         pod: &Pod,
         would_deny: &mut Vec<WouldDeny>,
     ) -> (bool, Reason) {
-        if let Some(found) = self.ask_tier(Tier::Admin, direction, pod, would_deny) {
-            if found.action != Action::Pass {
-                return (found.action == Action::Accept, Reason::Cluster(found));
-            }
+        if let Some(found) = self.ask_tier(Tier::Admin, direction, pod, would_deny)
+            && found.action != Action::Pass
+        {
+            return (found.action == Action::Accept, Reason::Cluster(found));
         }
         if let Some(decided) = self.ask_policies(direction, pod, would_deny) {
             return decided;
         }
-        if let Some(found) = self.ask_tier(Tier::Baseline, direction, pod, would_deny) {
-            if found.action != Action::Pass {
-                return (found.action == Action::Accept, Reason::Cluster(found));
-            }
+        if let Some(found) = self.ask_tier(Tier::Baseline, direction, pod, would_deny)
+            && found.action != Action::Pass
+        {
+            return (found.action == Action::Accept, Reason::Cluster(found));
         }
         (true, Reason::NotIsolated(pod.name.clone()))
     }
@@ -106,8 +106,8 @@ impl Ends<'_> {
         &self,
         direction: Direction,
         policies: &[&NetworkPolicy],
-    ) -> Result<RuleMatch, Option<Closest>> {
-        let mut closest: Option<Closest> = None;
+    ) -> Result<RuleMatch, Option<Box<Closest>>> {
+        let mut closest: Option<Box<Closest>> = None;
         for policy in policies {
             let rules = policy.rules(direction).unwrap_or_default();
             for (index, rule) in rules.iter().enumerate() {
@@ -126,11 +126,11 @@ impl Ends<'_> {
                             .as_ref()
                             .is_none_or(|closest| closest.missing.nearness() < missing.nearness());
                         if is_nearer {
-                            closest = Some(Closest {
+                            closest = Some(Box::new(Closest {
                                 policy: policy.name.clone(),
                                 rule: index,
                                 missing,
-                            });
+                            }));
                         }
                     }
                 }

@@ -167,6 +167,17 @@ impl World {
         touched
     }
 
+    /// Every object counts as touched, for those who start from nothing.
+    pub fn everything(&self) -> Touched {
+        Touched {
+            pods: self.pods.keys().cloned().collect(),
+            namespaces: self.namespaces.keys().cloned().collect(),
+            nodes: self.nodes.keys().cloned().collect(),
+            policies: self.policies.keys().cloned().collect(),
+            cluster_policies: self.cluster_policies.keys().cloned().collect(),
+        }
+    }
+
     /// Who has `address`. A pod goes before a node.
     pub fn host(&self, address: IpAddr) -> Host<'_> {
         if let Some(pod) = self.owners.pod(address).and_then(|uid| self.pods.get(uid)) {
