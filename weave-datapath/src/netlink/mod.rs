@@ -17,9 +17,11 @@ mod offload;
 mod parse;
 mod routes;
 mod socket;
+mod watch;
 
 pub use self::{
     error::Error,
     model::{Link, NAME_LIMIT, Route, Scope, is_interface_name, mac_text},
     socket::Netlink,
+    watch::Watch,
 };

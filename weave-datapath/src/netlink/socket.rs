@@ -209,7 +209,7 @@ fn connect() -> Result<(Connection, Handle), Error> {
     Ok((connection, handle))
 }
 
-fn runtime() -> Result<tokio::runtime::Handle, Error> {
+pub(super) fn runtime() -> Result<tokio::runtime::Handle, Error> {
     tokio::runtime::Handle::try_current().map_err(|error| Error::Open {
         source: io::Error::other(error),
     })

@@ -89,13 +89,11 @@ impl Rule {
         self.interface(OUTPUT, OUTPUT_MASK, INVERT_OUTPUT)
     }
 
-    /// Whether it asks for nothing but interfaces; comments ask for nothing.
+    /// Whether it asks for no addresses and no protocol; its matches may ask for anything.
     #[must_use]
-    pub fn is_plain(&self) -> bool {
+    pub fn asks_interfaces_only(&self) -> bool {
         let addresses = self.ip[..INPUT].iter().all(|byte| *byte == 0);
-        let protocol = self.ip[PROTOCOL] == 0 && self.ip[PROTOCOL + 1] == 0;
-        let only_comments = self.matches.iter().all(|one| one.name == COMMENT);
-        addresses && protocol && only_comments
+        addresses && self.ip[PROTOCOL] == 0 && self.ip[PROTOCOL + 1] == 0
     }
 
     /// Its comment.

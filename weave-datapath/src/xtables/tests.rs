@@ -147,12 +147,12 @@ fn our_own_rule_is_read_as_it_was_meant() {
     assert_eq!(rule.input(), Some(Interface::is("weave")));
     assert_eq!(rule.output(), Some(Interface::is_not("weave")));
     assert_eq!(rule.comment().as_deref(), Some("weave: pods to others"));
-    assert!(rule.is_plain());
+    assert!(rule.asks_interfaces_only());
     let narrow = Accept {
         destination: Some("10.32.0.0/12".parse().unwrap()),
         ..accept
     };
-    assert!(!narrow.rule().is_plain());
+    assert!(!narrow.rule().asks_interfaces_only());
 }
 
 #[test]
