@@ -15,6 +15,7 @@ use weave_mesh::crypto::Password;
 use weave_mesh::peer::PeerName;
 
 use super::flags::{Flag, FlagError, Parsed};
+use crate::host::backend::Backend;
 
 mod help;
 mod table;
@@ -53,6 +54,12 @@ pub struct Settings {
     pub fastdp: bool,
     /// Whether frames cross at all.
     pub overlay: bool,
+    /// Whether a policy controller decides what reaches pods.
+    pub expects_policy: bool,
+    /// Whether traffic to pods of this host keeps its source address.
+    pub keep_local: bool,
+    /// The back end of iptables to use; it is found out when absent.
+    pub iptables: Option<Backend>,
     /// Where programs and maps are pinned.
     pub bpf_dir: PathBuf,
     /// Least important messages to log.
@@ -197,6 +204,9 @@ impl Settings {
             mtu: mtu(&given, &env)?,
             fastdp: !given.is_on("no-fastdp"),
             overlay: !given.is_on("no-overlay"),
+            expects_policy: given.is_on("expect-npc"),
+            keep_local: given.is_on("no-masq-local"),
+            iptables: iptables(&env)?,
             bpf_dir: text("bpf-dir", "/sys/fs/bpf/weave").into(),
             log_level: level.parse().map_err(|_| {
                 let text = format!("not a valid logrus Level: {level:?}");
@@ -219,6 +229,16 @@ impl Settings {
             given: given.shown(),
             peers: given.positional,
         })
+    }
+}
+
+impl Settings {
+    /// Where control HTTP listens, if that is a loopback address and so meant for this host alone.
+    pub fn control_on_loopback(&self) -> Option<SocketAddr> {
+        match self.http {
+            Some(ListenAddress::Tcp(address)) if address.ip().is_loopback() => Some(address),
+            _ => None,
+        }
     }
 }
 
@@ -265,6 +285,19 @@ fn mtu(given: &Parsed, env: impl Fn(&str) -> Option<String>) -> Result<u16, Sett
         // RFC 791: every IPv4 link carries 68 bytes; below, the kernel takes IPv4 off the bridge.
         small if small < 68 => Err(bad("--mtu", format!("{small} is less than 68 bytes"))),
         mtu => Ok(mtu),
+    }
+}
+
+/// The back end of iptables as `IPTABLES_BACKEND` says.
+fn iptables(env: impl Fn(&str) -> Option<String>) -> Result<Option<Backend>, SettingsError> {
+    match env("IPTABLES_BACKEND").unwrap_or_default().as_str() {
+        "" => Ok(None),
+        "nft" => Ok(Some(Backend::Nft)),
+        "legacy" => Ok(Some(Backend::Legacy)),
+        other => {
+            let text = format!("{other:?} is neither nft nor legacy");
+            Err(bad("IPTABLES_BACKEND", text))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! makes no sense. Exit statuses are Weave Net's: 0 done, 1 refused, 4 not there, 7 no daemon.
 
 mod expose;
+mod reset;
 mod run;
 mod usage;
 
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     },
     /// Take addresses off the bridge.
     Hide(Vec<expose::Wanted>),
+    /// Remove every trace.
+    Reset(reset::Reset),
 }
 
 /// A status page.
@@ -119,6 +122,7 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "prime" => none(arguments).map(|()| Command::Prime),
         "expose" => expose::parse_expose(arguments),
         "hide" => expose::parse_hide(arguments),
+        "reset" => reset::parse(arguments),
         old if REMOVED.contains(&old) => Err(Misuse::Removed(format!(
             "The 'weave {old}' command was removed in version 2.0.\n\
              Containers join the network through the CNI plugin."

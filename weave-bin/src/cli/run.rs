@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Command, Page, expose};
+use super::{Command, Page, expose, reset};
 use crate::http::client::{Client, Error, Response, encode_component};
 use crate::status::model::to_json;
 use crate::stdout;
@@ -40,9 +40,9 @@ impl Outcome {
     pub(super) fn of(answer: Result<Response, Error>) -> Self {
         match answer {
             Ok(answer) if answer.is_success() => Self::success(answer.body),
-            Ok(answer) if answer.status.as_u16() == 404 => Self::failure(4, String::new()),
+            Ok(answer) if answer.status.as_u16() == 404 => Self::failure(NOT_FOUND, String::new()),
             Ok(answer) => Self::failure(1, answer.body),
-            Err(error) => Self::failure(7, error.to_string()),
+            Err(error) => Self::failure(UNREACHABLE, error.to_string()),
         }
     }
 
@@ -62,6 +62,22 @@ impl Outcome {
             eprintln!("{}", self.stderr.trim_end_matches('\n'));
         }
         self.code
+    }
+
+    /// Whether nobody answered.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.code == UNREACHABLE
+    }
+
+    /// Whether the daemon does not serve what was asked for.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.code == NOT_FOUND
+    }
+
+    /// With `stdout` as well.
+    pub(super) fn with_output(mut self, stdout: String) -> Self {
+        self.stdout = stdout;
+        self
     }
 
     fn failures_become_1(mut self) -> Self {
@@ -100,6 +116,7 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
             masquerade,
         } => expose::expose(client, &addresses, masquerade).await,
         Command::Hide(addresses) => expose::hide(client, &addresses).await,
+        Command::Reset(reset) => reset::run(client, &reset).await,
     }
 }
 
@@ -169,6 +186,10 @@ async fn remove_peers(client: &Client, peers: &[String]) -> Outcome {
     }
     Outcome::success(stdout)
 }
+
+/// `curl`'s exit status, which Weave Net's script passed on.
+const UNREACHABLE: u8 = 7;
+const NOT_FOUND: u8 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -6,11 +6,16 @@
 use std::io;
 
 use ipnet::IpNet;
-use tracing::info;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 use weave_datapath::bridge;
 use weave_datapath::netcheck;
 use weave_datapath::netlink::Netlink;
 use weave_mesh::peer::PeerName;
+
+use crate::args::daemon::Settings;
+use crate::host::wanted::Wanted;
+use crate::host::{self, Firewall, FirewallError, Task};
 
 /// The bridge and the kernel connection to change it; or nothing, for a peer without a network.
 #[derive(Debug, Clone)]
@@ -20,6 +25,7 @@ pub struct Host(Option<Plumbing>);
 struct Plumbing {
     netlink: Netlink,
     bridge: String,
+    firewall: Option<Firewall>,
 }
 
 /// Why the host cannot be changed.
@@ -35,6 +41,9 @@ pub enum HostError {
     /// The bridge could not be made as it should be.
     #[error(transparent)]
     Bridge(#[from] bridge::Error),
+    /// The address is on the bridge, or off it, but the rules do not say so.
+    #[error("the packet filter: {0}")]
+    Firewall(#[from] FirewallError),
     /// The address is on the bridge, but nobody was told.
     #[error("cannot announce {address}: {source}")]
     Announce {
@@ -71,6 +80,7 @@ impl Host {
         Ok(Self(Some(Plumbing {
             netlink,
             bridge: bridge.to_owned(),
+            firewall: None,
         })))
     }
 
@@ -133,7 +143,7 @@ impl Host {
         let Some(plumbing) = &self.0 else {
             return Ok(());
         };
-        let config = bridge::Config::new(name.to_bytes(), u32::from(mtu)).name(&*plumbing.bridge);
+        let config = plumbing.bridge_config(name, mtu);
         let bridge = bridge::ensure(&config).await?;
         let state = if bridge.changes.is_empty() {
             "found"
@@ -147,26 +157,70 @@ impl Host {
         Ok(())
     }
 
-    /// Puts `address` on the bridge and announces it. Repeating is harmless.
+    /// Writes the rules of the packet filter, and gives the task that keeps them and the bridge.
+    /// `None`: there is no bridge, or the kernel has no packet filter; then pods reach each other, and
+    /// nothing else is done for them.
+    pub async fn start_firewall(
+        &mut self,
+        settings: &Settings,
+        name: PeerName,
+        stop: CancellationToken,
+    ) -> Result<Option<Task>, HostError> {
+        let addresses = self.addresses().await?;
+        let Some(plumbing) = &mut self.0 else {
+            return Ok(None);
+        };
+        let mut wanted = Wanted::new(&plumbing.bridge);
+        wanted.control = settings.control_on_loopback();
+        wanted.exposed = addresses.into_iter().map(|one| (one, true)).collect();
+        wanted.keep_local = settings.keep_local;
+        wanted.expects_policy = settings.expects_policy;
+        let config = plumbing.bridge_config(name, settings.mtu);
+        let netlink = plumbing.netlink.clone();
+        let started = host::start(wanted, settings.iptables, config, netlink, stop).await;
+        match started {
+            Ok((firewall, task)) => {
+                plumbing.firewall = Some(firewall);
+                Ok(Some(task))
+            }
+            Err(error) => {
+                warn!("no packet filter, so nothing is masqueraded or protected: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The packet filter, when there is one.
+    pub fn firewall(&self) -> Option<&Firewall> {
+        self.0.as_ref()?.firewall.as_ref()
+    }
+
+    /// Puts `address` on the bridge, makes the rules for it and announces it. Repeating is harmless.
     ///
     /// # Errors
     /// There is no bridge, or the kernel refused.
-    pub async fn expose(&self, address: IpNet) -> Result<(), HostError> {
+    pub async fn expose(&self, address: IpNet, masquerade: bool) -> Result<(), HostError> {
         let plumbing = self.0.as_ref().ok_or(HostError::NoBridge)?;
         let link = plumbing.netlink.require_link(&plumbing.bridge).await?;
         plumbing.netlink.add_address(link.index, address).await?;
+        if let Some(firewall) = &plumbing.firewall {
+            firewall.expose(address, masquerade).await?;
+        }
         let mac = link.mac.unwrap_or_default();
         weave_datapath::arp::announce(link.index, mac, &[address.addr()])
             .map_err(|source| HostError::Announce { address, source })
     }
 
-    /// Takes `address` off the bridge. Repeating is harmless.
+    /// Takes `address` off the bridge, and its rules away. Repeating is harmless.
     ///
     /// # Errors
     /// There is no bridge, or the kernel refused.
     pub async fn hide(&self, address: IpNet) -> Result<(), HostError> {
         let plumbing = self.0.as_ref().ok_or(HostError::NoBridge)?;
         let link = plumbing.netlink.require_link(&plumbing.bridge).await?;
+        if let Some(firewall) = &plumbing.firewall {
+            firewall.hide(address).await?;
+        }
         plumbing.netlink.delete_address(link.index, address).await?;
         Ok(())
     }
@@ -174,5 +228,11 @@ impl Host {
     /// The kernel connection, when there is a bridge.
     pub fn netlink(&self) -> Option<&Netlink> {
         self.0.as_ref().map(|plumbing| &plumbing.netlink)
+    }
+}
+
+impl Plumbing {
+    fn bridge_config(&self, name: PeerName, mtu: u16) -> bridge::Config {
+        bridge::Config::new(name.to_bytes(), u32::from(mtu)).name(&*self.bridge)
     }
 }

@@ -12,6 +12,7 @@ mod error;
 #[cfg(feature = "bpf")]
 mod fast;
 pub mod host;
+mod local;
 mod passwords;
 pub mod peername;
 pub mod peers;
@@ -88,3 +89,6 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     daemon.stop().await;
     outcome
 }
+
+/// The ident of the bridge's own addresses.
+const EXPOSE: &str = "weave:expose";

@@ -13,6 +13,7 @@ use weave_mesh::tokio::{Config as MeshConfig, Mesh, OverlayEvents};
 use super::datapath::Datapath;
 use super::error::StartError;
 use super::host::Host;
+use super::local;
 use super::passwords;
 use super::peers;
 use super::prepare::{self, Allocating, Prepared};
@@ -58,7 +59,7 @@ impl Daemon {
 
         prepare::check_peers(&settings)?;
         let keyring = passwords::read(&settings.passwords)?;
-        let host = open_host(&settings, plumbing)?;
+        let mut host = open_host(&settings, plumbing)?;
         Datapath::check(&settings, &host)?;
         let file = prepare::open_state(&settings).await?;
         prepare::check_port(&settings)?;
@@ -69,6 +70,10 @@ impl Daemon {
         let keeper = prepared.save_first(file).await?;
 
         host.ensure_bridge(prepared.name, settings.mtu).await?;
+        let stop = CancellationToken::new();
+        let firewall = host
+            .start_firewall(&settings, prepared.name, stop.clone())
+            .await?;
         let datapath = Datapath::open(&settings, &host, prepared.name).await?;
         let mut channels: Vec<(String, Box<dyn Channel>)> = Vec::new();
         let inbox = allocator.as_ref().map(|allocating| {
@@ -84,10 +89,13 @@ impl Daemon {
             name: prepared.name,
             mesh,
             http: control.as_ref().map(|(_, address)| address.clone()),
-            stop: CancellationToken::new(),
+            stop,
             tasks: JoinSet::new(),
             keeper: keeper.clone(),
         };
+        if let Some(task) = firewall {
+            daemon.spawn("packet filter", task.run());
+        }
         let (source, stop) = (settings.passwords.clone(), daemon.stop.clone());
         let follow = passwords::follow(source, keyring, daemon.mesh.clone(), stop);
         daemon.spawn("password", follow);
@@ -96,6 +104,11 @@ impl Daemon {
                 let targets = peers::others(&prepared.state.peers).await;
                 let ipam = daemon.spawn_ipam(allocating, inbox, &keeper, targets);
                 claim_bridge(&ipam, &host).await?;
+                if let Some(firewall) = host.firewall().filter(|_| settings.keep_local) {
+                    let (us, stop) = (daemon.name.into(), daemon.stop.clone());
+                    let follow = local::follow(ipam.clone(), us, firewall.clone(), stop);
+                    daemon.spawn("local pods", follow);
+                }
                 Some(ipam)
             }
             None => None,
@@ -105,6 +118,7 @@ impl Daemon {
             mesh: daemon.mesh.clone(),
             ipam: ipam.clone(),
             overlay,
+            firewall: host.firewall().cloned(),
         };
         let parts = Control {
             ipam,
@@ -112,6 +126,7 @@ impl Daemon {
             keeper,
             host,
             reporter,
+            keeps_local: settings.keep_local,
         };
         daemon.spawn_http(control, status, parts);
         Ok(daemon)
@@ -227,9 +242,6 @@ impl Daemon {
     }
 }
 
-/// The ident of the bridge's own addresses.
-const EXPOSE: &str = "weave:expose";
-
 fn open_host(settings: &Settings, plumbing: Plumbing) -> Result<Host, StartError> {
     Ok(match plumbing {
         Plumbing::Kernel => Host::open(&settings.bridge)?,
@@ -241,7 +253,7 @@ fn open_host(settings: &Settings, plumbing: Plumbing) -> Result<Host, StartError
 async fn claim_bridge(ipam: &Ipam, host: &Host) -> Result<(), StartError> {
     for address in host.addresses().await? {
         info!("Address {address} is on the bridge");
-        if let Err(failure) = ipam.reclaim(EXPOSE.to_owned(), address, false).await {
+        if let Err(failure) = ipam.reclaim(super::EXPOSE.to_owned(), address, false).await {
             warn!("cannot claim {address}, which is on the bridge: {failure}");
         }
     }

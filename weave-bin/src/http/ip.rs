@@ -26,10 +26,6 @@ pub(super) fn routes(ipam: Ipam) -> Router {
         )
         .route("/ring", reads(prime))
         .route("/ipinfo/defaultsubnet", reads(default_subnet))
-        .route(
-            "/ipinfo/tracker",
-            reads(async || answer::text("\n".to_owned())),
-        )
         .route("/peer", delete(leave))
         .route("/peer/{peer}", delete(take_over))
         .with_state(ipam)

@@ -10,12 +10,16 @@ use weave_ipam::address::parse_cidr;
 
 use super::answer::{self, Refusal};
 use super::arguments::Arguments;
-use super::server::Control;
+use super::server::{Control, reads};
 use crate::daemon::peers;
 
 /// The paths.
 pub(super) fn routes(control: Control) -> Router {
-    Router::new()
+    let mut router = Router::new();
+    if control.ipam.is_some() {
+        router = router.route("/ipinfo/tracker", reads(tracker));
+    }
+    router
         .route("/connect", post(connect))
         .route("/forget", post(forget))
         .route("/expose/{ip}/{len}", post(expose).delete(hide))
@@ -60,9 +64,8 @@ async fn expose(
     arguments: Arguments,
 ) -> Result<Response, Refusal> {
     let address = address(&ip, &len)?;
-    // Masquerading is not done, so its option only has to make sense.
-    parse_bool(arguments.first("skipNAT")).map_err(answer::bad_request)?;
-    Ok(match control.host.expose(address).await {
+    let is_bare = parse_bool(arguments.first("skipNAT")).map_err(answer::bad_request)?;
+    Ok(match control.host.expose(address, !is_bare).await {
         Ok(()) => answer::done(),
         Err(error) => {
             let text = format!("unable to expose: {error}");
@@ -83,6 +86,16 @@ async fn hide(
             answer::error(StatusCode::INTERNAL_SERVER_ERROR, &text)
         }
     })
+}
+
+/// Who follows changes of the ring, in Weave Net's words.
+async fn tracker(State(control): State<Control>) -> Response {
+    let who = if control.keeps_local {
+        "no-masq-local"
+    } else {
+        ""
+    };
+    answer::text(format!("{who}\n"))
 }
 
 fn address(ip: &str, len: &str) -> Result<IpNet, Refusal> {

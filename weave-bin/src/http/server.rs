@@ -35,6 +35,8 @@ pub struct Control {
     pub host: Host,
     /// The report.
     pub reporter: Reporter,
+    /// Whether traffic to pods of this host keeps its source.
+    pub keeps_local: bool,
 }
 
 /// Every path.

@@ -8,11 +8,12 @@ use weave_mesh::node::{ConnectionReport, LinkReport, PeerReport};
 use weave_mesh::tokio::Mesh;
 
 use super::model::{
-    BroadcastRoute, Cidr, Connection, Ipam, Mac, Passwords, Paxos, Peer, PeerConnection,
-    PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute, VersionCheck,
+    BroadcastRoute, Cidr, Connection, Exposed, Host, Ipam, Mac, Passwords, Paxos, Peer,
+    PeerConnection, PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute, VersionCheck,
 };
 use crate::actor::ipam::Ipam as IpamHandle;
 use crate::actor::overlay::{self, Carried, Overlay, SwitchCount, View};
+use crate::host::Firewall;
 use crate::logging::timestamp;
 
 /// Gathers reports.
@@ -24,6 +25,8 @@ pub struct Reporter {
     pub ipam: Option<IpamHandle>,
     /// The data path, when there is one.
     pub overlay: Option<Overlay>,
+    /// The packet filter, when there is one.
+    pub firewall: Option<Firewall>,
 }
 
 impl Reporter {
@@ -48,6 +51,7 @@ impl Reporter {
             router: router(&mesh, view.as_ref(), now),
             ipam,
             dns: None,
+            host: self.firewall.as_ref().map(|one| host(&one.view())),
         })
     }
 }
@@ -216,6 +220,36 @@ fn macs(view: &View, mesh: &weave_mesh::node::Report, now: Duration) -> Vec<Mac>
             })
         })
         .collect()
+}
+
+fn host(view: &crate::host::view::View) -> Host {
+    let (backend, reason) = match view.backend {
+        Some((backend, reason)) => (backend.to_string(), reason.to_owned()),
+        None => (String::new(), String::new()),
+    };
+    let last = view.last.as_ref();
+    Host {
+        iptables: backend,
+        iptables_reason: reason,
+        exposed: view
+            .exposed
+            .iter()
+            .map(|(address, masquerade)| Exposed {
+                address: address.to_string(),
+                masquerade: *masquerade,
+            })
+            .collect(),
+        rule_repairs: view.rule_repairs,
+        link_repairs: view.link_repairs,
+        last_repair: last.map(|(_, text)| text.clone()),
+        last_repair_at: last.map(|(at, _)| rfc3339(*at)),
+        faults: view
+            .faults
+            .iter()
+            .chain(&view.link_fault)
+            .cloned()
+            .collect(),
+    }
 }
 
 fn ipam(status: &weave_ipam::Status) -> Ipam {

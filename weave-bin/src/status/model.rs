@@ -28,6 +28,9 @@ pub struct Report {
     /// The name server; absent when it is off.
     #[serde(rename = "DNS", default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// The host's packet filter and bridge; absent without a bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
 }
 
 impl Report {
@@ -378,6 +381,40 @@ pub struct DnsEntry {
     pub version: i64,
     /// When it was deleted, in seconds since 1970; 0 while it lives.
     pub tombstone: i64,
+}
+
+/// The host's packet filter and bridge, as far as the daemon looks after them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Host {
+    /// The back end of iptables that has rules of ours: `nft` or `legacy`.
+    pub iptables: String,
+    /// Why that one.
+    pub iptables_reason: String,
+    /// The addresses on the bridge.
+    pub exposed: Vec<Exposed>,
+    /// How often rules were put back that others had changed.
+    pub rule_repairs: u64,
+    /// How often the bridge or its ports were.
+    pub link_repairs: u64,
+    /// What was put back last, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_repair: Option<String>,
+    /// When that was, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_repair_at: Option<String>,
+    /// What is wrong and could not be repaired, in words.
+    pub faults: Vec<String>,
+}
+
+/// An address of this host on the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Exposed {
+    /// The address with the length of its subnet.
+    pub address: String,
+    /// Whether traffic in and out of its subnet is masqueraded.
+    pub masquerade: bool,
 }
 
 /// Lists that are `null` when empty.

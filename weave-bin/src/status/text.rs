@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::model::{Connection, Dns, Ipam, Passwords, Refused, Report, Router, VersionCheck};
+use super::model::{Connection, Dns, Host, Ipam, Passwords, Refused, Report, Router, VersionCheck};
 
 /// The `/status` page.
 pub fn overview(report: &Report) -> String {
@@ -39,7 +39,35 @@ pub fn overview(report: &Report) -> String {
         page.push('\n');
         dns_block(&mut page, dns);
     }
+    if let Some(host) = report.host.as_ref().filter(|host| is_worth_telling(host)) {
+        page.push('\n');
+        host_block(&mut page, host);
+    }
     page
+}
+
+/// The page is as Weave Net's as long as nobody touches what is ours.
+fn is_worth_telling(host: &Host) -> bool {
+    host.rule_repairs + host.link_repairs > 0 || !host.faults.is_empty()
+}
+
+fn host_block(page: &mut String, host: &Host) {
+    line(page, "Service", "host");
+    let Host {
+        iptables,
+        rule_repairs,
+        link_repairs,
+        ..
+    } = host;
+    line(page, "Iptables", iptables);
+    let repairs = format!("{rule_repairs} of rules, {link_repairs} of the bridge");
+    line(page, "Repairs", &repairs);
+    if let (Some(text), Some(at)) = (&host.last_repair, &host.last_repair_at) {
+        line(page, "LastRepair", &format!("{at} {text}"));
+    }
+    for fault in &host.faults {
+        line(page, "Fault", fault);
+    }
 }
 
 /// The `/status/connections` page: one line per connection or target.

@@ -14,6 +14,11 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     ),
     Flag::value("conn-limit").explained("N", "200", "most connections at a time; 0 is no limit"),
     Flag::value("db-prefix").explained("PATH", "/weavedb/weave", "the state file is PATHdata.db"),
+    Flag::switch("expect-npc").explained(
+        "",
+        "",
+        "leave it to a policy controller what reaches pods",
+    ),
     Flag::value("host").explained("IP", "0.0.0.0", "address the mesh listens on"),
     Flag::value("host-root").explained(
         "DIR",
@@ -65,6 +70,11 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::switch("no-discovery").explained("", "", "connect to the peers given only"),
     Flag::switch("no-fastdp").explained("", "", "forward frames in user space alone, by sleeve"),
     Flag::switch("no-overlay").explained("", "", "join the mesh but forward no frames"),
+    Flag::switch("no-masq-local").explained(
+        "",
+        "",
+        "keep the source address of traffic to pods of this host",
+    ),
     Flag::secret("password").explained(
         "WORD",
         "",
@@ -106,7 +116,6 @@ pub(super) const IGNORED: &[Flag] = &[
     Flag::value("dns-ttl"),
     Flag::value("docker-api"),
     Flag::value("docker-bridge"),
-    Flag::switch("expect-npc"),
     Flag::value("hostname-from-label"),
     Flag::value("hostname-match"),
     Flag::value("hostname-replacement"),
@@ -114,7 +123,6 @@ pub(super) const IGNORED: &[Flag] = &[
     Flag::switch("no-bridged-fastdp"),
     Flag::switch("no-default-ipalloc"),
     Flag::switch("no-dns"),
-    Flag::switch("no-masq-local"),
     Flag::switch("no-multicast-route"),
     Flag::switch("no-rewrite-hosts"),
     Flag::value("peer-discovery-url"),
