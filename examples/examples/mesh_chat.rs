@@ -5,6 +5,9 @@
 //! cargo run --example mesh_chat -- 2 bob
 //! ```
 //!
+//! A third word is the password of the room: `… -- 1 ada "open sesame"`. Then everything is sealed,
+//! and who does not know it stays outside.
+//!
 //! Number `n` listens on 127.0.0.n and dials 127.0.0.1; the rest they find by themselves. What is
 //! typed goes to everybody, and who joins later is told what was said before.
 //!
@@ -20,9 +23,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
+use weave_mesh::crypto::{Keyring, Password};
 use weave_mesh::gossip::{Channel, ChannelError, Relay};
 use weave_mesh::peer::PeerName;
-use weave_mesh::tokio::{Config, start};
+use weave_mesh::tokio::{Config, Mesh, start};
 
 const CHANNEL: &str = "example-chat";
 const PORT: u16 = 16784;
@@ -31,6 +35,8 @@ const MAX_LINES: usize = 500;
 /// Bytes of one line.
 const MAX_TEXT: usize = 1000;
 
+/// Time after which somebody should be there.
+const ARRIVING: Duration = Duration::from_secs(3);
 /// Time between the last line and the end.
 const LEAVING: Duration = Duration::from_millis(500);
 
@@ -112,19 +118,22 @@ fn line(payload: &mut &[u8]) -> Option<(Key, String)> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
-    let usage = "usage: mesh_chat NUMBER NAME, with a number from 1 to 254";
+    let usage = "usage: mesh_chat NUMBER NAME [PASSWORD], with a number from 1 to 254";
     let number: u8 = words.next().and_then(|n| n.parse().ok()).ok_or(usage)?;
     let nickname = words.next().ok_or(usage)?;
+    let keyring = Keyring::new(words.next().map(Password::new))?;
     let room = Room::default();
     let config = Config::default()
         .name(PeerName::from_bytes([2, 0, 0, 0, 1, number]))
         .nickname(&nickname)
         .listen(SocketAddr::from(([127, 0, 0, number], PORT)))
+        .keyring(keyring)
         .peers((number != 1).then(|| format!("127.0.0.1:{PORT}")));
     let (mesh, _overlay_events) =
         start(config, vec![(CHANNEL.to_owned(), Box::new(room.clone()))]).await?;
     println!("you are in; type a line, end with Ctrl-D");
 
+    tokio::spawn(explain(mesh.clone()));
     let mut typed = typed_lines();
     while let Some(text) = typed.recv().await {
         let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
@@ -140,6 +149,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::time::sleep(LEAVING).await;
     mesh.shutdown().await;
     Ok(())
+}
+
+/// Says why nobody is there, if that is so after a while.
+async fn explain(mesh: Mesh) {
+    tokio::time::sleep(ARRIVING).await;
+    let connections = mesh.report().await.connections;
+    if connections.iter().any(|connection| connection.remote.is_some()) {
+        return;
+    }
+    for connection in connections {
+        let error = connection.error.unwrap_or_default();
+        eprintln!("nobody is there yet: {} {error}", connection.address);
+    }
 }
 
 /// Lines from the terminal. Reading them blocks, so a thread of its own does it.

@@ -51,6 +51,8 @@ pub(crate) struct Surroundings {
     pub(crate) addresses: BTreeSet<SocketAddr>,
     /// Remote hosts of those connections that are inbound.
     pub(crate) inbound: BTreeSet<IpAddr>,
+    /// Peers without a connection to us that would refuse one.
+    pub(crate) full: BTreeSet<PeerName>,
     /// Addresses from the topology, with the peer each leads to.
     pub(crate) candidates: BTreeMap<SocketAddr, PeerName>,
 }
@@ -127,9 +129,9 @@ impl Connector {
                 .targets
                 .entry(Key::Direct(peer.clone()))
                 .or_insert_with(|| Entry::due(now, address.literal(self.port)));
-            let is_reached = entry
-                .peer
-                .is_some_and(|name| around.connected.contains(&name))
+            let is_of_no_use =
+                |name| around.connected.contains(&name) || around.full.contains(&name);
+            let is_reached = entry.peer.is_some_and(is_of_no_use)
                 || entry
                     .addresses
                     .iter()

@@ -161,6 +161,24 @@ fn a_direct_peer_without_port_waits_while_it_is_connected_to_us() {
 }
 
 #[test]
+fn a_direct_peer_without_room_for_us_waits_until_it_has_some() {
+    let mut connector = direct(&["host"]);
+    let (id, _) = dial(&mut connector, Duration::ZERO);
+    connector.handle_introduced(id, name(9));
+    connector.handle_ended(S, id, Ending::Closed("EOF".into()));
+
+    let full = Surroundings {
+        full: [name(9)].into(),
+        ..Surroundings::default()
+    };
+    connector.evaluate(S, &full);
+    assert_eq!(connector.poll_timeout(), None);
+
+    connector.evaluate(99 * S, &Surroundings::default());
+    assert_eq!(dial(&mut connector, 99 * S).1.to_string(), "host:6783");
+}
+
+#[test]
 fn a_direct_peer_that_is_connected_by_another_way_is_left_alone() {
     let mut connector = direct(&["host"]);
     let (id, _) = dial(&mut connector, Duration::ZERO);

@@ -37,6 +37,9 @@ impl Node {
                 around.inbound.insert(link.remote.ip());
             }
         }
+        let others = self.topology.records();
+        let full = others.filter(|record| self.is_full(record) && record.version > 0);
+        around.full = full.map(|record| record.name).collect();
         if self.config.discovery {
             self.find_candidates(now);
             around.candidates = std::mem::take(&mut self.candidates.found);
@@ -68,15 +71,19 @@ impl Node {
         };
     }
 
+    /// Whether a peer has as many connections as we allow. It is taken to refuse us; if its limit
+    /// is higher than ours, it dials us.
+    fn is_full(&self, record: &PeerRecord) -> bool {
+        let limit = self.config.connection_limit;
+        limit != 0 && record.connections.len() >= limit
+    }
+
     fn addresses_of_missing(&self) -> BTreeMap<SocketAddr, PeerName> {
         let us = self.topology.local().name;
-        let limit = self.config.connection_limit;
-        // Who has as many connections as we allow is taken to be full; if it is not, it dials us.
-        let has_room = |record: &&PeerRecord| limit == 0 || record.connections.len() < limit;
         let missing: Vec<_> = self
             .topology
             .records()
-            .filter(has_room)
+            .filter(|record| !self.is_full(record))
             .map(|record| record.name)
             .filter(|name| *name != us && !self.registered.contains_key(name))
             .collect();
