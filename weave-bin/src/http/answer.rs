@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::actor::ipam::Failure;
+use crate::status::metrics;
 
 /// An answer that ends a request early.
 pub(super) struct Refusal(Box<Response>);
@@ -24,6 +25,11 @@ pub(super) fn text(text: String) -> Response {
 /// 200 with JSON.
 pub(super) fn json(text: String) -> Response {
     with_type(StatusCode::OK, text, "application/json")
+}
+
+/// 200 with metrics.
+pub(super) fn measures(text: String) -> Response {
+    with_type(StatusCode::OK, text, metrics::CONTENT_TYPE)
 }
 
 /// 204.

@@ -1,4 +1,4 @@
-//! `/status` and `/report`: what the daemon says about itself.
+//! `/status`, `/report` and `/metrics`: what the daemon says about itself.
 
 use axum::Router;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::answer;
 use super::arguments::Arguments;
 use super::server::{Control, reads};
-use crate::status::{Report, text};
+use crate::status::{Report, metrics, text};
 
 /// The paths.
 pub(super) fn routes(control: Control) -> Router {
@@ -24,6 +24,7 @@ pub(super) fn routes(control: Control) -> Router {
         .route("/status/ipam", page(text::ipam))
         .route("/status/dns", page(text::dns))
         .route("/report", reads(report))
+        .route("/metrics", reads(measures))
         .with_state(control)
 }
 
@@ -63,6 +64,13 @@ async fn report(
     }
     match control.reporter.report().await {
         Some(report) => answer::json(report.to_json()),
+        None => stopping(),
+    }
+}
+
+async fn measures(State(control): State<Control>) -> Response {
+    match control.reporter.report().await {
+        Some(report) => answer::measures(metrics::page(&report)),
         None => stopping(),
     }
 }

@@ -41,11 +41,9 @@ pub struct Control {
 
 /// Every path.
 pub fn control(control: Control) -> Router {
-    let mut router = pages::routes(control.clone()).merge(mesh::routes(control.clone()));
-    if let Some(ipam) = control.ipam {
-        router = router.merge(ip::routes(ipam));
-    }
-    finish(router)
+    let router = pages::routes(control.clone()).merge(mesh::routes(control.clone()));
+    let addresses = control.ipam.map_or_else(ip::without_addresses, ip::routes);
+    finish(router.merge(addresses))
 }
 
 /// The paths that only look.

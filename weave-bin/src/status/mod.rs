@@ -1,10 +1,11 @@
-//! What the daemon says about itself: one model, two renderings.
+//! What the daemon says about itself: one model, three renderings.
 //!
 //! [`model`] is the `/report` JSON, field by field; [`text`] turns the same value into the pages
-//! that operators and scripts read. Nothing is rendered that the model does not hold, so a saved
+//! that operators and scripts read, [`metrics`] into what is scraped. Nothing is rendered that the model does not hold, so a saved
 //! report can be shown as text later.
 
 mod collect;
+pub mod metrics;
 pub mod model;
 pub mod text;
 

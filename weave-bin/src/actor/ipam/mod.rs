@@ -308,4 +308,6 @@ impl Drop for Abandonment {
 }
 
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;

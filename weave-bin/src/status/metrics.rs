@@ -1,0 +1,108 @@
+//! The report as metrics, in the text exposition format 0.0.4.
+//!
+//! Names, help texts and the spelling of numbers are Weave Net's, because alert rules and
+//! dashboards go by them. A family is only there when the thing it measures is.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::model::{Ipam, Report};
+
+/// The kind of answer this is, for HTTP.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every family there is a value for.
+pub fn page(report: &Report) -> String {
+    let mut page = String::new();
+    if let Some(ipam) = &report.ipam {
+        addresses(&mut page, ipam);
+    }
+    page
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "metrics are floating point numbers"
+)]
+fn addresses(page: &mut String, ipam: &Ipam) {
+    let unreachable = || ipam.entries.iter().filter(|entry| !entry.is_known_peer);
+    let owners: BTreeSet<&str> = unreachable().map(|entry| entry.peer.as_str()).collect();
+    let lost: u128 = unreachable().map(|entry| entry.size).sum();
+    let share = lost as f64 / ipam.range_num_ips.max(1) as f64 * 100.0;
+    let gauges = [
+        (
+            "weave_ipam_pending_allocates",
+            "Number of pending allocates.",
+            "",
+            ipam.pending_allocates.len() as f64,
+        ),
+        (
+            "weave_ipam_pending_claims",
+            "Number of pending claims.",
+            "",
+            ipam.pending_claims.len() as f64,
+        ),
+        (
+            "weave_ipam_unreachable_count",
+            "Number of unreachable peers.",
+            "",
+            owners.len() as f64,
+        ),
+        (
+            "weave_ipam_unreachable_percentage",
+            "Percentage of IP addresses owned  by unreachable peers.",
+            "",
+            share,
+        ),
+        (
+            "weave_ips",
+            "Number of IP addresses.",
+            "{state=\"local-used\"}",
+            ipam.active_ips as f64,
+        ),
+        (
+            "weave_max_ips",
+            "Size of IP address space used by allocator.",
+            "",
+            ipam.range_num_ips as f64,
+        ),
+    ];
+    for (name, help, labels, value) in gauges {
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let _ = writeln!(page, "{name}{labels} {}", number(value));
+    }
+}
+
+/// A number with as many digits as it needs, and an exponent of two digits or more from a million
+/// up and below a ten thousandth.
+fn number(value: f64) -> String {
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if exponent >= 6 => format!("{digits}e+{exponent:02}"),
+        Ok(exponent) if exponent < -4 => format!("{digits}e-{:02}", exponent.abs()),
+        _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_spelled_as_dashboards_know_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (5.0, "5"),
+            (524_288.0, "524288"),
+            (1_048_576.0, "1.048576e+06"),
+            (49.999_904_632_568_36, "49.99990463256836"),
+            (0.000_02, "2e-05"),
+            (1.0e100, "1e+100"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+}
