@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use tracing::info;
+use tracing::{info, warn};
 use weave_datapath::PeerName as DataName;
-use weave_datapath::bpf::{Config, Device, MAC_AGE};
+use weave_datapath::bpf::{self, Config, Device, MAC_AGE, self_test};
 use weave_datapath::fastdp::{Engine, EngineConfig, TableUpdate};
 use weave_datapath::netlink::{self, Netlink};
 use weave_datapath::plane::Switching;
 use weave_mesh::peer::{PeerName, ShortId};
 
 use super::error::StartError;
+use super::guard::Guard;
 use super::sleeve::Sleeve;
 use crate::actor::overlay::{
     self, Arrival, Mac, Overlay, Port, SleeveWire, Surroundings, View, Wire, WireError,
@@ -46,10 +47,7 @@ impl Fast {
         }
         let device = Device::open(&config, netlink)
             .await
-            .map_err(|error| match error {
-                weave_datapath::bpf::Error::Kernel { .. } => StartError::Kernel(error.to_string()),
-                error => failed(&error),
-            })?;
+            .map_err(|error| refusal(settings, &error))?;
         info!(
             "Bridge type is bridged_fastdp ({}, programs attached by {}, {:?})",
             device.tunnel_name(),
@@ -66,7 +64,7 @@ impl Fast {
             engine.distrust(|remote| may_be_clear(settings, remote));
         }
         let mut ports = Vec::new();
-        for (name, kind) in [(DATAPATH, "netdev"), (device.tunnel_name(), "vxlan")] {
+        for (name, kind) in [(DATAPATH, "netdev"), (device.tunnel_name(), VXLAN)] {
             let link = netlink
                 .require_link(name)
                 .await
@@ -82,6 +80,8 @@ impl Fast {
                 device,
                 ports,
                 sleeve,
+                guard: Guard::start(config),
+                repairs: 0,
             },
             engine,
         })
@@ -116,10 +116,48 @@ fn may_be_clear(settings: &Settings, remote: Ipv4Addr) -> bool {
     settings.passwords == PasswordSource::None || trusted.any(|net| net.contains(&remote))
 }
 
+/// Why there is no fast data path: what the kernel lacks, if that is it.
+fn refusal(settings: &Settings, error: &bpf::Error) -> StartError {
+    let findings = self_test(&settings.bpf_dir);
+    if !findings.is_empty() {
+        let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        return StartError::Kernel(texts.join("; "));
+    }
+    match error {
+        bpf::Error::Kernel { .. } => StartError::Kernel(error.to_string()),
+        error => StartError::Datapath(error.to_string()),
+    }
+}
+
 struct Kernel {
     device: Device,
     ports: Vec<Port>,
     sleeve: Option<Sleeve>,
+    guard: Guard,
+    /// How often something had to be put back.
+    repairs: u64,
+}
+
+impl Kernel {
+    /// Goes on with a device that was damaged and has been opened again.
+    fn replace(&mut self, mut device: Device) {
+        if let Err(error) = device.restore(self.device.tables()) {
+            warn!(%error, "the forwarding table waits for the next change of routes");
+        }
+        for port in self.ports.iter_mut().filter(|port| port.kind == VXLAN) {
+            port.index = device.tunnel_index();
+        }
+        self.device = device;
+        self.repairs += 1;
+    }
+}
+
+/// News of sleeve, if this host has it.
+async fn news(sleeve: &mut Option<Sleeve>) -> Result<Arrival, WireError> {
+    match sleeve {
+        Some(sleeve) => sleeve.next_event().await.map(Arrival::Sleeve),
+        None => std::future::pending().await,
+    }
 }
 
 impl Wire for Kernel {
@@ -146,15 +184,14 @@ impl Wire for Kernel {
     }
 
     async fn next_event(&mut self) -> Result<Arrival, WireError> {
-        let Some(sleeve) = &mut self.sleeve else {
-            let heartbeat = self.device.next_event().await;
-            return heartbeat.map(Arrival::Heartbeat).map_err(refused);
-        };
-        tokio::select! {
-            heartbeat = self.device.next_event() => {
-                heartbeat.map(Arrival::Heartbeat).map_err(refused)
+        loop {
+            tokio::select! {
+                heartbeat = self.device.next_event() => {
+                    return heartbeat.map(Arrival::Heartbeat).map_err(refused);
+                }
+                arrival = news(&mut self.sleeve) => return arrival,
+                device = self.guard.next() => self.replace(device),
             }
-            event = sleeve.next_event() => event.map(Arrival::Sleeve),
         }
     }
 
@@ -172,6 +209,7 @@ impl Wire for Kernel {
                 .collect();
             let sleeve = self.sleeve.iter().flat_map(Sleeve::counters);
             all.extend(sleeve.map(|(name, count)| (format!("sleeve_{name}"), count)));
+            all.insert("repairs".to_owned(), self.repairs);
             all
         });
         let macs = self.device.macs().unwrap_or_default();
@@ -210,3 +248,6 @@ async fn part(netlink: &Netlink, sleeve: &Sleeve) -> Result<(), netlink::Error> 
 }
 
 pub(super) const DATAPATH: &str = "vethwe-datapath";
+
+/// The kind of the port that frames cross the underlay by, in reports.
+const VXLAN: &str = "vxlan";

@@ -11,8 +11,11 @@ mod datapath;
 mod error;
 #[cfg(feature = "bpf")]
 mod fast;
+#[cfg(feature = "bpf")]
+mod guard;
 pub mod host;
 mod local;
+mod mtu;
 mod passwords;
 pub mod peername;
 pub mod peers;

@@ -207,6 +207,12 @@ impl Device {
         &self.tunnel.name
     }
 
+    /// Interface index of the VXLAN device.
+    #[must_use]
+    pub fn tunnel_index(&self) -> u32 {
+        self.tunnel.index
+    }
+
     /// The tables in force. Right after [`Device::open`] they are those an earlier daemon left:
     /// give them to [`Engine::adopt`](fastdp::Engine::adopt), and keep their short id as ours.
     #[must_use]
