@@ -69,7 +69,7 @@ fn every_metric_has_a_sample_of_every_path_in_every_round() {
     assert_eq!(report["mtu"], 1376);
     assert!(report["elapsed_s"].as_f64().unwrap() > 1.0);
     let metrics = report["metrics"].as_array().unwrap();
-    assert_eq!(metrics.len(), 5);
+    assert_eq!(metrics.len(), 7);
     for metric in metrics {
         for path in ["ours", "vxlan", "plain"] {
             let runs = metric["runs"][path].as_array().unwrap();
@@ -86,6 +86,33 @@ fn every_metric_has_a_sample_of_every_path_in_every_round() {
         assert_eq!(metric["added_us_vxlan"].is_f64(), is_time, "{metric}");
     }
     assert_eq!(remains(&name), Vec::<String>::new());
+}
+
+#[test]
+fn encrypted_sleeve_is_measured_beside_the_same_paths() {
+    if !can_run() {
+        return;
+    }
+    let name = name("sealed");
+
+    let words = [
+        "--json",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.2",
+        "--password",
+        "x",
+    ];
+    let output = bench(&name, &words).output().unwrap();
+
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{progress}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["overlay"], &report["encrypted"]),
+        (&"sleeve".into(), &true.into())
+    );
 }
 
 #[test]

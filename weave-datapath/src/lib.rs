@@ -19,13 +19,14 @@
 //! | `faults` | loss, blocked ports and black holes for experiments (feature `bpf`) |
 //! | [`overlay`] | which overlay carries the frames of a connection, and why |
 //! | `sleeve` | the overlay in user space: plain or encrypted, through NAT (feature `sleeve`) |
+//! | [`mtu`] | how large packets of pods may be |
 //! | [`gso`] | large frames: cut into packets, put together from packets |
 //! | `tap`, `plane` | frames between the kernel and sleeve (feature `sleeve`) |
 //! | [`xtables`] | legacy iptables tables as values, read and replaced whole |
 //! | [`switch`] | who is behind which address, where no kernel program knows |
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
 //!
-//! [`fastdp`], [`gso`], [`overlay`], [`packet`] and [`switch`] are always there; the others need the
+//! [`fastdp`], [`gso`], [`mtu`], [`overlay`], [`packet`] and [`switch`] are always there; the others need the
 //! feature `netlink` (on by default) if no other is named. Kernel operations need `CAP_NET_ADMIN`,
 //! entering namespaces also `CAP_SYS_ADMIN`.
 //! `ALGORITHM.md` states the laws the property tests check.
@@ -44,6 +45,7 @@ pub mod fastdp;
 #[cfg(feature = "bpf")]
 pub mod faults;
 pub mod gso;
+pub mod mtu;
 #[cfg(feature = "netlink")]
 pub mod netcheck;
 #[cfg(feature = "netlink")]

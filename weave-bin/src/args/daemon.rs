@@ -50,6 +50,8 @@ pub struct Settings {
     pub bridge: String,
     /// MTU of the network.
     pub mtu: u16,
+    /// Whether a smaller one is used where the ways to peers ask for it: none was given.
+    pub auto_mtu: bool,
     /// Whether frames cross in kernel VXLAN where that leads.
     pub fastdp: bool,
     /// Whether frames cross at all.
@@ -183,6 +185,7 @@ impl Settings {
         let listen_address = |name: &str, flag, default| {
             parse_listen(given.value(name).unwrap_or(default)).map_err(|reason| bad(flag, reason))
         };
+        let mtu = mtu(&given, &env)?;
         let text = |name: &str, default: &str| given.value(name).unwrap_or(default).to_owned();
         let level = text("log-level", "info");
 
@@ -201,7 +204,8 @@ impl Settings {
             db_prefix: text("db-prefix", "/weavedb/weave").into(),
             host_root: text("host-root", "/").into(),
             bridge: text("weave-bridge", "weave"),
-            mtu: mtu(&given, &env)?,
+            mtu: mtu.unwrap_or(DEFAULT_MTU),
+            auto_mtu: mtu.is_none(),
             fastdp: !given.is_on("no-fastdp"),
             overlay: !given.is_on("no-overlay"),
             expects_policy: given.is_on("expect-npc"),
@@ -271,8 +275,8 @@ fn peer_name(given: &Parsed) -> Result<Option<PeerName>, SettingsError> {
     }
 }
 
-/// The MTU: flag, else `WEAVE_MTU`, else 1376; 0 also means the default.
-fn mtu(given: &Parsed, env: impl Fn(&str) -> Option<String>) -> Result<u16, SettingsError> {
+/// The MTU: flag, else `WEAVE_MTU`; 0 also means that none is given.
+fn mtu(given: &Parsed, env: impl Fn(&str) -> Option<String>) -> Result<Option<u16>, SettingsError> {
     let flag: u16 = number(given, "mtu", "--mtu", 0)?;
     let chosen = match (flag, env("WEAVE_MTU").filter(|text| !text.is_empty())) {
         (0, Some(text)) => text
@@ -281,10 +285,10 @@ fn mtu(given: &Parsed, env: impl Fn(&str) -> Option<String>) -> Result<u16, Sett
         (flag, _) => flag,
     };
     match chosen {
-        0 => Ok(DEFAULT_MTU),
+        0 => Ok(None),
         // RFC 791: every IPv4 link carries 68 bytes; below, the kernel takes IPv4 off the bridge.
         small if small < 68 => Err(bad("--mtu", format!("{small} is less than 68 bytes"))),
-        mtu => Ok(mtu),
+        mtu => Ok(Some(mtu)),
     }
 }
 

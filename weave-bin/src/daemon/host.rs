@@ -225,6 +225,19 @@ impl Host {
         Ok(())
     }
 
+    /// Sets the MTU of the bridge, from which pods take theirs.
+    ///
+    /// # Errors
+    /// There is no bridge, or the kernel refused.
+    pub async fn set_mtu(&self, mtu: u16) -> Result<(), HostError> {
+        let plumbing = self.0.as_ref().ok_or(HostError::NoBridge)?;
+        let link = plumbing.netlink.require_link(&plumbing.bridge).await?;
+        if link.mtu != u32::from(mtu) {
+            plumbing.netlink.set_mtu(link.index, mtu.into()).await?;
+        }
+        Ok(())
+    }
+
     /// The kernel connection, when there is a bridge.
     pub fn netlink(&self) -> Option<&Netlink> {
         self.0.as_ref().map(|plumbing| &plumbing.netlink)

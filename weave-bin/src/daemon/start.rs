@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,12 +15,13 @@ use super::datapath::Datapath;
 use super::error::StartError;
 use super::host::Host;
 use super::local;
+use super::mtu;
 use super::passwords;
 use super::peers;
 use super::prepare::{self, Allocating, Prepared};
 use crate::actor::ipam::{self, Inbox, Ipam};
 use crate::actor::keeper::Keeper;
-use crate::actor::overlay::{self, Overlay};
+use crate::actor::overlay::{self, Overlay, Room};
 use crate::args::daemon::{ListenAddress, Settings};
 use crate::http::{self, Control, Listener};
 use crate::status::Reporter;
@@ -49,7 +51,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that cannot be; see [`StartError`].
-    pub async fn start(settings: Settings, plumbing: Plumbing) -> Result<Self, StartError> {
+    pub async fn start(mut settings: Settings, plumbing: Plumbing) -> Result<Self, StartError> {
         info!("Command line options: map[{}]", settings.given);
         info!("weave  {}", env!("CARGO_PKG_VERSION"));
         settings
@@ -69,6 +71,7 @@ impl Daemon {
         let status = bind(settings.status.as_ref()).await?;
         let keeper = prepared.save_first(file).await?;
 
+        settings.mtu = mtu::at_start(&settings, &prepared.state.peers);
         host.ensure_bridge(prepared.name, settings.mtu).await?;
         let stop = CancellationToken::new();
         let firewall = host
@@ -113,7 +116,18 @@ impl Daemon {
             }
             None => None,
         };
-        let overlay = daemon.spawn_datapath(datapath, events, settings.mtu);
+        let (found, follow) = watch::channel(settings.mtu);
+        let room = Room {
+            mtu: settings.mtu,
+            found: settings.auto_mtu.then_some(found),
+        };
+        let overlay = daemon.spawn_datapath(datapath, events, room);
+        if settings.auto_mtu {
+            daemon.spawn(
+                "MTU",
+                mtu::follow(host.clone(), follow, daemon.stop.clone()),
+            );
+        }
         let reporter = Reporter {
             mesh: daemon.mesh.clone(),
             ipam: ipam.clone(),
@@ -199,13 +213,13 @@ impl Daemon {
         &mut self,
         datapath: Datapath,
         events: OverlayEvents,
-        mtu: u16,
+        room: Room,
     ) -> Option<Overlay> {
         let around = overlay::Surroundings {
             mesh: self.mesh.clone(),
             events,
             us: self.name,
-            mtu,
+            room,
             stop: self.stop.clone(),
         };
         let (handle, task) = datapath.start(around);

@@ -61,6 +61,11 @@ impl Lab {
         self.command(words).spawn().unwrap()
     }
 
+    /// Name of the namespace of a host.
+    pub(crate) fn namespace(&self, host: &str) -> String {
+        format!("{}-{host}", self.name)
+    }
+
     /// Where the lab keeps its files.
     pub(crate) fn state_dir(&self) -> PathBuf {
         Path::new("/run").join(&self.name)

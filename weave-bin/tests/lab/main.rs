@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 mod bed;
+mod capture;
 mod outage;
 mod overlays;
 

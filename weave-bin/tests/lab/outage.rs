@@ -86,7 +86,7 @@ fn with_both_ports_blocked_frames_go_by_the_third_host() {
     let tally: Value = serde_json::from_slice(&output.stdout).unwrap();
     println!("{tally}");
     assert!(tally["received"].as_u64().unwrap() > 500, "{tally}");
-    assert!(tally["longest_gap"].as_u64().unwrap() <= 300, "{tally}");
+    assert!(tally["longest_gap"].as_u64().unwrap() <= 500, "{tally}");
 }
 
 /// Waits until host 1 reaches host 2 by `overlay`; how long that took.

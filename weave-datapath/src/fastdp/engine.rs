@@ -235,6 +235,11 @@ impl Engine {
         self.distrusted.contains(&remote) || sealed.any(|(_, address)| *address == remote)
     }
 
+    /// The MTU of the network has changed: heartbeats prove the new one from now on.
+    pub fn handle_mtu(&mut self, mtu: u16) {
+        self.config.mtu = mtu;
+    }
+
     /// The connection is gone.
     pub fn handle_closed(&mut self, _now: Duration, id: u64) {
         self.stale |= self.sealed.remove(&id).is_some();

@@ -70,7 +70,7 @@ pub(super) fn open(
     now: Duration,
     confirmed: &Confirmed,
 ) -> (Served, Vec<Event>) {
-    let mut served = Served::new(now, confirmed.remote, &confirmed.overlays);
+    let mut served = Served::new(now, confirmed.remote, confirmed.peer, &confirmed.overlays);
     let mut events = Vec::new();
     if confirmed.encrypted
         && let Some(remote) = sleeve::address(confirmed.peer)

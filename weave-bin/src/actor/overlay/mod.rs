@@ -6,6 +6,7 @@
 //! pods never pass here.
 
 mod confirm;
+mod room;
 mod served;
 mod sleeve;
 mod task;
@@ -14,6 +15,7 @@ mod wire;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use room::Room;
 pub use task::{Surroundings, start};
 pub use view::{Carried, Mac, Port, SwitchCount, Switched, View};
 pub use wire::{Arrival, SleeveWire, Wire, WireError};

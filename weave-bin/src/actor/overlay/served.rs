@@ -1,6 +1,7 @@
 //! One connection of the mesh and the overlays that may carry its frames.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use weave_datapath::overlay::{Event, Input, Switch};
@@ -13,6 +14,8 @@ use super::{Carried, FASTDP, SLEEVE, Switched};
 pub(super) struct Served {
     /// The peer at the other end.
     pub(super) remote: PeerName,
+    /// The remote end of the mesh connection.
+    pub(super) address: SocketAddr,
     /// Which overlay carries its frames.
     pub(super) switch: Switch,
     /// The state of sleeve, if it is among the overlays.
@@ -29,9 +32,15 @@ pub(super) struct SleeveLink {
 
 impl Served {
     /// A connection whose overlays are `names`.
-    pub(super) fn new(now: Duration, remote: PeerName, names: &[String]) -> Self {
+    pub(super) fn new(
+        now: Duration,
+        remote: PeerName,
+        address: SocketAddr,
+        names: &[String],
+    ) -> Self {
         Self {
             remote,
+            address,
             switch: Switch::new(now, names),
             sleeve: None,
             shown: BTreeMap::new(),

@@ -59,7 +59,8 @@ pub(super) fn open(wire: &mut dyn SleeveWire, connection: &Confirmed) -> Option<
     Some(SleeveLink { engine, plane })
 }
 
-fn ipv4(address: SocketAddr) -> Option<SocketAddrV4> {
+/// The address as sleeve knows it.
+pub(super) fn ipv4(address: SocketAddr) -> Option<SocketAddrV4> {
     match address.ip().to_canonical() {
         std::net::IpAddr::V4(ip) => Some(SocketAddrV4::new(ip, address.port())),
         std::net::IpAddr::V6(_) => None,

@@ -1,6 +1,7 @@
 //! The loop around the engines.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use weave_mesh::peer::{PeerName, ShortId};
 use weave_mesh::tokio::{Mesh, OverlayEvents};
 
 use super::confirm::{self, Confirmed};
+use super::room::{Followed, Room};
 use super::served::Served;
 use super::{Arrival, FASTDP, Overlay, SLEEVE, SwitchCount, View, Wire, WireError, sleeve};
 
@@ -29,8 +31,8 @@ pub struct Surroundings {
     pub events: OverlayEvents,
     /// Our name.
     pub us: PeerName,
-    /// MTU of the network, for the status pages.
-    pub mtu: u16,
+    /// How large packets of pods may be.
+    pub room: Room,
     /// Ends the task.
     pub stop: CancellationToken,
 }
@@ -43,10 +45,17 @@ pub fn start<W: Wire>(
 ) -> (Overlay, impl Future<Output = ()> + Send) {
     let (questions, inbox) = mpsc::channel(QUEUE);
     let begun = Instant::now();
+    let Surroundings {
+        mesh,
+        events,
+        us,
+        room,
+        stop,
+    } = around;
     let task = Task {
         engine,
         wire,
-        table: around.mesh.routes(),
+        table: mesh.routes(),
         questions: inbox,
         connections: HashMap::new(),
         switches: BTreeMap::new(),
@@ -55,7 +64,12 @@ pub fn start<W: Wire>(
         begun,
         sweep_at: begun + SWEEP,
         resync_at: None,
-        around,
+        room: Followed::new(room),
+        measure_at: begun + MEASURE,
+        mesh,
+        events,
+        us,
+        stop,
     };
     (Overlay { questions }, task.run())
 }
@@ -75,7 +89,13 @@ struct Task<W> {
     sweep_at: Instant,
     /// When to write the tables again after a failed update.
     resync_at: Option<Instant>,
-    around: Surroundings,
+    room: Followed,
+    /// When to ask for the sizes of the ways again.
+    measure_at: Instant,
+    mesh: Mesh,
+    events: OverlayEvents,
+    us: PeerName,
+    stop: CancellationToken,
 }
 
 enum Wake {
@@ -128,10 +148,11 @@ impl<W: Wire> Task<W> {
         let due = due
             .into_iter()
             .chain(self.resync_at)
+            .chain([self.measure_at])
             .fold(self.sweep_at, Instant::min);
         tokio::select! {
-            () = self.around.stop.cancelled() => Wake::Stop,
-            event = self.around.events.recv() => event.map_or(Wake::Stop, Wake::Mesh),
+            () = self.stop.cancelled() => Wake::Stop,
+            event = self.events.recv() => event.map_or(Wake::Stop, Wake::Mesh),
             Ok(()) = self.table.changed() => Wake::Routes,
             arrival = self.wire.next_event() => Wake::Arrival(arrival),
             Some(reply) = self.questions.recv() => Wake::Question(reply),
@@ -146,6 +167,7 @@ impl<W: Wire> Task<W> {
             OverlayEvent::Closed { id } => {
                 let id = u64::from(id);
                 self.engine.handle_closed(now, id);
+                self.room.remove(id);
                 if let Some(served) = self.connections.remove(&id)
                     && served.sleeve.is_some()
                     && let Some(wire) = self.wire.sleeve()
@@ -196,6 +218,7 @@ impl<W: Wire> Task<W> {
         let wire = self.wire.sleeve();
         let (served, events) = confirm::open(&mut self.engine, wire, now, &confirmed);
         self.connections.insert(confirmed.id, served);
+        self.measure(confirmed.id, confirmed.peer);
         self.ways_changed = true;
         for event in events {
             self.follow(confirmed.id, event).await;
@@ -210,6 +233,14 @@ impl<W: Wire> Task<W> {
             }
         }
         let moment = Instant::now();
+        if moment >= self.measure_at {
+            self.measure_at = moment + MEASURE;
+            let ends = self.connections.iter();
+            let ends: Vec<_> = ends.map(|(id, served)| (*id, served.address)).collect();
+            for (id, address) in ends {
+                self.measure(id, address);
+            }
+        }
         if moment >= self.sweep_at {
             self.sweep_at = moment + SWEEP;
             if let Err(error) = self.wire.sweep() {
@@ -219,6 +250,24 @@ impl<W: Wire> Task<W> {
         if self.resync_at.is_some_and(|at| moment >= at) {
             self.resync_at = None;
             self.apply(&TableUpdate::default());
+        }
+    }
+
+    /// Asks the kernel how large packets the way of a connection carries.
+    fn measure(&mut self, id: u64, to: SocketAddr) {
+        let path = sleeve::ipv4(to).and_then(|to| self.wire.sleeve()?.path_mtu(to));
+        self.room.set(id, path);
+    }
+
+    /// Takes over another MTU, if the ways ask for one.
+    fn settle_room(&mut self) {
+        let (connections, table) = (&self.connections, &self.table);
+        let changed = self.room.settle(|id| {
+            let remote = connections.get(&id).map(|served| served.remote);
+            remote.map_or_else(String::new, |remote| label(table, remote))
+        });
+        if let Some(mtu) = changed {
+            self.engine.handle_mtu(mtu);
         }
     }
 
@@ -243,9 +292,10 @@ impl<W: Wire> Task<W> {
         if std::mem::take(&mut self.ways_changed)
             && let Some(wire) = self.wire.sleeve()
         {
-            let us = data_name(self.around.us);
+            let us = data_name(self.us);
             wire.set_forwarding(sleeve::forwarding(&self.routes, &self.connections, us));
         }
+        self.settle_room();
         self.show().await;
     }
 
@@ -272,7 +322,7 @@ impl<W: Wire> Task<W> {
                 let Some(slot) = slot else { continue };
                 let body = Bytes::from(overlay::control(slot, &message));
                 let id = ConnectionId::from(id);
-                self.around.mesh.send_control(id, body).await;
+                self.mesh.send_control(id, body).await;
             }
             for input in outcome.inputs {
                 busy = true;
@@ -316,7 +366,7 @@ impl<W: Wire> Task<W> {
                 };
                 let body = Bytes::from(overlay::control(slot, &inner));
                 let id = ConnectionId::from(id);
-                self.around.mesh.send_control(id, body).await;
+                self.mesh.send_control(id, body).await;
             }
         }
     }
@@ -361,7 +411,7 @@ impl<W: Wire> Task<W> {
         match event {
             overlay::Event::Established => {
                 info!("overlay_switch ->[{label}] using {}", carrier(served));
-                self.around.mesh.established(ConnectionId::from(id)).await;
+                self.mesh.established(ConnectionId::from(id)).await;
             }
             overlay::Event::Chosen { cause, .. } => {
                 let to = carrier(served).to_owned();
@@ -378,7 +428,7 @@ impl<W: Wire> Task<W> {
                 let cause = cause.unwrap_or(overlay::Cause::Failed);
                 *self.switches.entry(("none".to_owned(), cause)).or_default() += 1;
                 let reason = format!("no working forwarders to {label}");
-                let mesh = &self.around.mesh;
+                let mesh = &self.mesh;
                 mesh.overlay_failed(ConnectionId::from(id), reason).await;
             }
             _ => {}
@@ -387,14 +437,14 @@ impl<W: Wire> Task<W> {
 
     /// Tells the mesh what status pages show of each connection.
     async fn show(&mut self) {
-        let mtu = self.around.mtu;
+        let mtu = self.room.mtu();
         for (id, served) in &mut self.connections {
             let attributes = served.attributes(mtu);
             if attributes != served.shown {
                 let id = ConnectionId::from(*id);
                 let name = carrier(served).to_owned();
                 served.shown.clone_from(&attributes);
-                self.around.mesh.set_overlay(id, &name, attributes).await;
+                self.mesh.set_overlay(id, &name, attributes).await;
             }
         }
     }
@@ -417,10 +467,14 @@ impl<W: Wire> Task<W> {
     }
 
     fn label(&self, peer: PeerName) -> String {
-        let table = self.table.borrow();
-        let nickname = table.nicknames.get(&peer).map_or("", String::as_str);
-        format!("{peer}({nickname})")
+        label(&self.table, peer)
     }
+}
+
+fn label(table: &watch::Receiver<Arc<RouteTable>>, peer: PeerName) -> String {
+    let table = table.borrow();
+    let nickname = table.nicknames.get(&peer).map_or("", String::as_str);
+    format!("{peer}({nickname})")
 }
 
 fn carrier(served: &Served) -> &str {
@@ -463,4 +517,7 @@ pub(super) fn data_short_id(id: ShortId) -> Option<DataShortId> {
 
 const QUEUE: usize = 16;
 const SWEEP: Duration = Duration::from_secs(60);
+/// Time between two looks at the sizes of the ways: the kernel forgets what routers told after 600 s,
+/// and devices change when a person changes them.
+const MEASURE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);

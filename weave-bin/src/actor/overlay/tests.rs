@@ -115,7 +115,10 @@ async fn peer(
         mesh: mesh.clone(),
         events,
         us: PeerName::try_from(number).unwrap(),
-        mtu: 1376,
+        room: Room {
+            mtu: 1376,
+            found: None,
+        },
         stop: stop.clone(),
     };
     let (overlay, task) = start(engine, wire, around);

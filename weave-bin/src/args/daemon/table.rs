@@ -60,7 +60,11 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "2",
         "lowest mesh protocol version to accept; 1 introduces itself in clear",
     ),
-    Flag::value("mtu").explained("BYTES", "", "MTU of the network; else WEAVE_MTU, else 1376"),
+    Flag::value("mtu").explained(
+        "BYTES",
+        "",
+        "MTU of the network; else WEAVE_MTU, else 1376 or what the ways to peers allow",
+    ),
     Flag::value("name").explained(
         "PEER_NAME",
         "",

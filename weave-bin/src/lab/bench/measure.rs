@@ -8,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::load::{self, Placement, Span};
+use super::load::{self, Placement, Rate, Span};
 use super::paths::Ends;
 use super::plan::{Measurement, Metric};
 use super::stats::nearest_rank;
@@ -28,7 +28,7 @@ pub(crate) fn moment(sample: Duration) -> Span {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     /// Bytes or packets a second, of each moment.
-    rates: Vec<f64>,
+    rates: Vec<Rate>,
     /// Nanoseconds of each round trip.
     times: Vec<u32>,
 }
@@ -78,6 +78,12 @@ impl Gathered {
                     Metric::Tcp4
                 };
                 metrics.extend(mean(&self.rates).map(|bytes| (metric, bytes * 8.0 / 1e9)));
+                let cpu = if streams == 1 {
+                    Metric::Cpu1
+                } else {
+                    Metric::Cpu4
+                };
+                metrics.extend(cost(&self.rates).map(|seconds| (cpu, seconds * 1e9)));
             }
             Measurement::Udp => {
                 metrics.extend(mean(&self.rates).map(|packets| (Metric::UdpPackets, packets)));
@@ -95,9 +101,16 @@ impl Gathered {
 }
 
 /// Moments are equally long, so the mean of their rates is the rate over all of them.
-fn mean(rates: &[f64]) -> Option<f64> {
+fn mean(rates: &[Rate]) -> Option<f64> {
     let count = u32::try_from(rates.len()).ok().filter(|count| *count > 0)?;
-    Some(rates.iter().sum::<f64>() / f64::from(count))
+    Some(rates.iter().map(|rate| rate.per_second).sum::<f64>() / f64::from(count))
+}
+
+/// Seconds of processor time for each thing counted, over all moments.
+fn cost(rates: &[Rate]) -> Option<f64> {
+    let busy: f64 = rates.iter().map(|rate| rate.busy).sum();
+    let counted: f64 = rates.iter().map(|rate| rate.per_second).sum();
+    (counted > 0.0).then_some(busy / counted)
 }
 
 #[cfg(test)]
@@ -114,17 +127,22 @@ mod tests {
     #[test]
     fn rates_of_all_moments_are_averaged() {
         let gathered = || Gathered {
-            rates: vec![1e9, 3e9],
+            rates: [1e9, 3e9]
+                .map(|per_second| Rate {
+                    per_second,
+                    busy: 1.0,
+                })
+                .to_vec(),
             times: vec![],
         };
 
         assert_eq!(
             gathered().metrics(Measurement::Tcp(1)),
-            [(Metric::Tcp1, 16.0)]
+            [(Metric::Tcp1, 16.0), (Metric::Cpu1, 0.5)]
         );
         assert_eq!(
             gathered().metrics(Measurement::Tcp(4)),
-            [(Metric::Tcp4, 16.0)]
+            [(Metric::Tcp4, 16.0), (Metric::Cpu4, 0.5)]
         );
         assert_eq!(
             gathered().metrics(Measurement::Udp),

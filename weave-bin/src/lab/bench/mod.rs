@@ -28,9 +28,9 @@ use self::rounds::Paths;
 use super::args::Place;
 use super::error::Error;
 use super::once::once;
-use super::plan::{Choice, DEFAULT_RANGE, Plan, Topology};
+use super::plan::{Choice, Conditions as Terrain, DEFAULT_RANGE, OverlayChoice, Plan, Topology};
 use super::progress::Progress;
-use super::record::{Record, StateDir};
+use super::record::{Protection, Record, StateDir};
 use super::{build, daemons, underlay};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::Namespace;
@@ -63,6 +63,12 @@ pub(crate) struct Overlay {
     /// Seconds counted in each sample.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) seconds: f64,
+    /// Our overlay: sleeve has its own, and is what carries encrypted frames.
+    #[arg(long, value_enum, default_value_t = OverlayChoice::Fastdp)]
+    pub(crate) overlay: OverlayChoice,
+    /// Encrypt connections between daemons with this password.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) password: Option<String>,
     /// MTU of the pods [default: the daemon's].
     #[arg(long, value_name = "BYTES")]
     pub(crate) mtu: Option<u16>,
@@ -90,6 +96,9 @@ async fn bench_overlay(overlay: &Overlay) -> Result<ExitCode, Error> {
         state_dir: None,
     });
     let mut record = Record::new(Plan::new(&choice(overlay))?, "info".to_owned());
+    record.password.clone_from(&overlay.password);
+    let protection = Protection { trusted: false };
+    record.protection = overlay.password.is_some().then_some(protection);
     let stop = AtomicBool::new(false);
     let work = measure_overlay(overlay, &state, &mut record, begun, &progress);
     once(&state, &progress, overlay.json, &stop, work).await
@@ -127,6 +136,7 @@ async fn measure_overlay(
             .into_iter()
             .collect::<Vec<_>>()
             .join("+"),
+        encrypted: overlay.password.is_some(),
         processors: placement.processors(),
         kernel: kernel_release(),
         elapsed_s: begun.elapsed().as_secs_f64(),
@@ -146,7 +156,10 @@ fn choice(overlay: &Overlay) -> Choice {
             .parse()
             .expect("invariant: the default range is a network"),
         mtu: overlay.mtu,
-        conditions: crate::lab::plan::Conditions::default(),
+        conditions: Terrain {
+            overlay: overlay.overlay,
+            ..Terrain::default()
+        },
     }
 }
 

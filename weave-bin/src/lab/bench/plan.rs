@@ -84,6 +84,10 @@ pub(crate) enum Metric {
     RoundTripMedian,
     /// 99th percentile of the time of a round trip.
     RoundTripP99,
+    /// Processor time of the whole machine, load included, for a payload over one TCP connection.
+    Cpu1,
+    /// The same over four TCP connections.
+    Cpu4,
 }
 
 impl Metric {
@@ -95,6 +99,8 @@ impl Metric {
             Self::UdpPackets => "udp_packets",
             Self::RoundTripMedian => "tcp_rr_median",
             Self::RoundTripP99 => "tcp_rr_p99",
+            Self::Cpu1 => "cpu_1_stream",
+            Self::Cpu4 => "cpu_4_streams",
         }
     }
 
@@ -106,6 +112,8 @@ impl Metric {
             Self::UdpPackets => "UDP, 64 bytes",
             Self::RoundTripMedian => "round trip, median",
             Self::RoundTripP99 => "round trip, p99",
+            Self::Cpu1 => "CPU, 1 stream",
+            Self::Cpu4 => "CPU, 4 streams",
         }
     }
 
@@ -115,12 +123,18 @@ impl Metric {
             Self::Tcp1 | Self::Tcp4 => "Gbit/s",
             Self::UdpPackets => "packets/s",
             Self::RoundTripMedian | Self::RoundTripP99 => "us",
+            Self::Cpu1 | Self::Cpu4 => "s/GB",
         }
     }
 
-    /// Whether the metric is a time, where less is better.
+    /// Whether the metric is the time of a round trip.
     pub(crate) fn is_latency(self) -> bool {
         matches!(self, Self::RoundTripMedian | Self::RoundTripP99)
+    }
+
+    /// Whether less is better.
+    pub(crate) fn is_cost(self) -> bool {
+        self.is_latency() || matches!(self, Self::Cpu1 | Self::Cpu4)
     }
 }
 

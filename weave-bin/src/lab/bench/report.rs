@@ -74,6 +74,8 @@ pub(crate) struct Conditions {
     pub(crate) mtu: u32,
     /// How the kernel attached the programs of the overlay, or which overlay carried the traffic.
     pub(crate) overlay: String,
+    /// Whether our overlay sealed what it carried.
+    pub(crate) encrypted: bool,
     /// Processors the load could use.
     pub(crate) processors: usize,
     /// Release of the running kernel.
@@ -130,11 +132,7 @@ impl Line {
         Some(Self {
             name: metric.name(),
             unit: metric.unit(),
-            better: if metric.is_latency() {
-                "lower"
-            } else {
-                "higher"
-            },
+            better: if metric.is_cost() { "lower" } else { "higher" },
             ours: median(&runs.ours)?,
             vxlan: median(&runs.vxlan)?,
             plain: median(&runs.plain)?,
@@ -203,9 +201,14 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let conditions = &self.conditions;
         let mut text = format!(
-            "pod to pod on {} hosts, overlay {}, MTU {}; {} x {} s a sample, {} processors, {:.0} s in all\n\n",
+            "pod to pod on {} hosts, overlay {}{}, MTU {}; {} x {} s a sample, {} processors, {:.0} s in all\n\n",
             conditions.hosts,
             conditions.overlay,
+            if conditions.encrypted {
+                " (encrypted)"
+            } else {
+                ""
+            },
             conditions.mtu,
             conditions.rounds,
             conditions.seconds,
@@ -241,7 +244,7 @@ impl Report {
 /// A sample with as many digits as mean something.
 pub(super) fn value(metric: Metric, sample: f64) -> String {
     match metric {
-        Metric::Tcp1 | Metric::Tcp4 => format!("{sample:.2}"),
+        Metric::Tcp1 | Metric::Tcp4 | Metric::Cpu1 | Metric::Cpu4 => format!("{sample:.2}"),
         Metric::UdpPackets => format!("{sample:.0}"),
         Metric::RoundTripMedian | Metric::RoundTripP99 => format!("{sample:.1}"),
     }
@@ -262,6 +265,7 @@ mod tests {
             hosts: 2,
             mtu: 1376,
             overlay: "fastdp".to_owned(),
+            encrypted: false,
             processors: 2,
             kernel: "6.1.0".to_owned(),
             elapsed_s: 12.5,

@@ -89,6 +89,15 @@ impl Placement {
     }
 }
 
+/// What was counted in a window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rate {
+    /// Things a second.
+    pub(crate) per_second: f64,
+    /// Processors that were busy, of the whole machine: 1.0 is one all the time.
+    pub(crate) busy: f64,
+}
+
 /// Sleeps through warm-up and window, reading `count` at both ends of the window, raises `stop`,
 /// and gives the count a second. A window in which nothing was counted goes on, up to ten times
 /// its length and at least [`PATIENCE`]: on a busy machine the threads may not have run at all.
@@ -96,8 +105,9 @@ impl Placement {
 /// # Errors
 ///
 /// [`io::ErrorKind::TimedOut`] when nothing was counted.
-fn count_per_second(span: Span, stop: &AtomicBool, count: impl Fn() -> u64) -> io::Result<f64> {
+fn count_per_second(span: Span, stop: &AtomicBool, count: impl Fn() -> u64) -> io::Result<Rate> {
     std::thread::sleep(span.warm_up);
+    let busy_before = processor_time()?;
     let (before, start) = (count(), Instant::now());
     let (after, elapsed) = loop {
         std::thread::sleep(span.window);
@@ -111,7 +121,30 @@ fn count_per_second(span: Span, stop: &AtomicBool, count: impl Fn() -> u64) -> i
         let why = format!("nothing arrived within {:.1} s", elapsed.as_secs_f64());
         return Err(io::Error::new(io::ErrorKind::TimedOut, why));
     }
-    Ok(per_second(after - before, elapsed))
+    let busy = processor_time()?.saturating_sub(busy_before);
+    Ok(Rate {
+        per_second: per_second(after - before, elapsed),
+        busy: busy.as_secs_f64() / elapsed.as_secs_f64(),
+    })
+}
+
+/// Time that the processors of this machine have been busy, together, since it started.
+fn processor_time() -> io::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    busy_time(&stat).ok_or_else(|| io::Error::other("/proc/stat has no sum of all processors"))
+}
+
+/// User, nice and system time and that of interrupts: fields 1 to 3, 6 and 7 of the first line
+/// (`proc_stat(5)`), in hundredths of a second.
+fn busy_time(stat: &str) -> Option<Duration> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = fields
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let busy = [0, 1, 2, 5, 6].into_iter().map(|at| ticks.get(at).copied());
+    Some(Duration::from_millis(10 * busy.sum::<Option<u64>>()?))
 }
 
 #[expect(
@@ -170,6 +203,15 @@ mod tests {
     }
 
     #[test]
+    fn busy_time_leaves_idle_processors_out() {
+        let stat = "cpu  100 20 30 9999 88 5 6 0 0 0\ncpu0 1 2 3\n";
+
+        assert_eq!(busy_time(stat), Some(Duration::from_millis(1610)));
+        assert_eq!(busy_time("intr 1"), None);
+        assert!(processor_time().unwrap() > Duration::ZERO);
+    }
+
+    #[test]
     fn a_silent_path_is_an_error() {
         let stop = AtomicBool::new(false);
 
@@ -190,7 +232,7 @@ mod tests {
             if calls.get() < 3 { 0 } else { 100 }
         });
 
-        assert!(rate.unwrap() <= 100.0 / 0.16);
+        assert!(rate.unwrap().per_second <= 100.0 / 0.16);
         assert_eq!(calls.get(), 3);
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::open::Connection;
-use super::{Placement, Side, Span, count_per_second};
+use super::{Placement, Rate, Side, Span, count_per_second};
 
 /// Sends over all `connections` at once, client to server, and gives the payload bytes a second
 /// received over all of them.
@@ -22,7 +22,7 @@ pub(crate) fn sample(
     connections: &[Connection],
     placement: &Placement,
     span: Span,
-) -> io::Result<f64> {
+) -> io::Result<Rate> {
     let stop = AtomicBool::new(false);
     let counters: Vec<AtomicU64> = connections.iter().map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
@@ -126,7 +126,8 @@ mod tests {
             &Placement::of_this_process().unwrap(),
             short(),
         )
-        .unwrap();
+        .unwrap()
+        .per_second;
 
         assert!(rate > 1000.0, "{rate} bytes a second over loopback");
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 
-use super::{Placement, Side, Span, count_per_second};
+use super::{Placement, Rate, Side, Span, count_per_second};
 
 /// Bytes of payload in a datagram.
 pub(crate) const PAYLOAD: usize = 64;
@@ -28,7 +28,7 @@ pub(crate) fn sample(
     server: &UdpSocket,
     placement: &Placement,
     span: Span,
-) -> io::Result<f64> {
+) -> io::Result<Rate> {
     let stop = AtomicBool::new(false);
     let received = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -111,7 +111,8 @@ mod tests {
         let (client, server) = loopback::datagrams();
 
         let placement = Placement::of_this_process().unwrap();
-        let rate = sample(&client, &server, &placement, short()).unwrap();
+        let sample = sample(&client, &server, &placement, short());
+        let rate = sample.unwrap().per_second;
 
         assert!(rate > 10.0, "{rate} packets a second over loopback");
     }
