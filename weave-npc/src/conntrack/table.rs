@@ -4,7 +4,8 @@
 //! meanwhile is no error.
 
 use netlink_packet_core::DefaultNla;
-use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage};
+use netlink_packet_netfilter::conntrack::ConntrackMessageType;
+use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterSubsystem};
 
 use super::codec::{connection, filter, name};
 use super::{Connection, Filter};
@@ -44,7 +45,7 @@ impl Conntrack {
             Filter::Ipv6 => false,
             Filter::From(address) | Filter::To(address) => address.is_ipv4(),
         };
-        let message = ConntrackMessage::Get(attributes(filter(wanted))).into();
+        let message = message(ConntrackMessageType::Get, filter(wanted));
         let family = if is_v4 { AF_INET } else { AF_INET6 };
         let request = Request {
             message,
@@ -79,7 +80,7 @@ impl Conntrack {
     ///
     /// [`NetlinkError`] if the kernel does not answer or refuses.
     pub fn delete(&mut self, connection: &Connection) -> Result<bool, NetlinkError> {
-        let message = ConntrackMessage::Delete(attributes(name(connection))).into();
+        let message = message(ConntrackMessageType::Delete, name(connection));
         let family = if connection.client().is_ipv4() {
             AF_INET
         } else {
@@ -113,9 +114,17 @@ impl Conntrack {
     }
 }
 
-fn attributes(attributes: Vec<(u16, Vec<u8>)>) -> Vec<ConntrackAttribute> {
-    let other = |(kind, value)| ConntrackAttribute::Other(DefaultNla::new(kind, value));
-    attributes.into_iter().map(other).collect()
+/// The typed messages of the crate lose the mark of nested attributes, without which the kernel
+/// refuses a filter.
+fn message(kind: ConntrackMessageType, attributes: Vec<(u16, Vec<u8>)>) -> NetfilterMessageInner {
+    let attributes = attributes
+        .into_iter()
+        .map(|(kind, value)| DefaultNla::new(kind, value));
+    NetfilterMessageInner::Other {
+        subsys: NetfilterSubsystem::Conntrack,
+        message_type: kind.into(),
+        attributes: attributes.collect(),
+    }
 }
 
 /// `linux/netlink.h`, `sys/socket.h`.

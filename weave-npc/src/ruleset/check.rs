@@ -61,6 +61,10 @@ pub enum Fault {
     /// A field, a hook or a statement that the table's family does not have.
     #[error("{0} is not possible here")]
     Family(&'static str),
+    /// Another chain of the table has the same hook and priority: which comes first depends on which
+    /// was made first.
+    #[error("has the hook and priority of chain {0}")]
+    Tie(Name),
     /// A rule without statements.
     #[error("the rule says nothing")]
     Empty,
@@ -105,6 +109,10 @@ impl Table {
         }
         for (name, chain) in &self.chains {
             if let Some(base) = &chain.base {
+                let tie = self
+                    .tie(name, base)
+                    .map_or(Ok(()), |other| Err(Fault::Tie(other.clone())));
+                tie.map_err(at(format!("chain {name}")))?;
                 base.check(id.family).map_err(at(format!("chain {name}")))?;
             }
             for (index, rule) in chain.rules.iter().enumerate() {
@@ -119,6 +127,21 @@ impl Table {
         }
         self.circles()
             .map_or(Ok(()), |name| Err(at(format!("chain {name}"))(Fault::Loop)))
+    }
+
+    /// An earlier chain that the kernel enters at the same place.
+    fn tie(&self, name: &Name, base: &Base) -> Option<&Name> {
+        let place = |base: &Base| (base.hook, base.priority, base.device);
+        self.chains
+            .iter()
+            .take_while(|(other, _)| *other != name)
+            .find(|(_, chain)| {
+                chain
+                    .base
+                    .as_ref()
+                    .is_some_and(|other| place(other) == place(base))
+            })
+            .map(|(other, _)| other)
     }
 
     // ===== sets =====

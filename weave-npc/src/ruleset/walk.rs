@@ -2,6 +2,8 @@
 //!
 //! Invariant: for a checked ruleset the outcome is that of `nft_do_chain` in the kernel: base chains
 //! of one hook in order of priority, `accept` ends its own base chain only, `drop` ends everything.
+//! Of chains in different tables with one priority the kernel enters the one that was made last
+//! first; a walk, which knows no history, goes by name.
 
 use std::sync::Arc;
 
