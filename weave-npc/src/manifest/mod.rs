@@ -3,6 +3,7 @@
 //! Invariant: each object is read on its own. One that cannot be read is an error that names it;
 //! its neighbours are not affected. Kinds without a say in policy are passed over.
 
+mod case;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::model::{Object, ObjectError, ObjectRef, raw};
+
+pub use case::{Case, Expectation, Step, Suite};
 
 /// What one manifest holds, in the order of the text.
 #[derive(Clone, Debug, Default)]

@@ -6,10 +6,12 @@
 //!
 //! Invariant: every decision names what decided it, at both ends.
 
+mod answer;
 mod cluster;
 mod matching;
 mod reason;
 mod side;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +19,9 @@ use std::net::IpAddr;
 
 use crate::model::{Direction, Host, Transport, World};
 
+pub use answer::{Answer, Difference, ask, compare, ports_of_interest};
 pub use reason::{Closest, ClusterMatch, Condition, Place, Reason, RuleMatch, WouldDeny};
+pub use table::{End, IpFamily, Table};
 
 /// The first packet of a connection, as the hook that filters sees it: behind the translation of
 /// destinations, before that of sources.

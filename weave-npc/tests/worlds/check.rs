@@ -90,6 +90,16 @@ impl Nodes {
     }
 }
 
+/// True if a packet passes the rules of all nodes on its way.
+pub fn walk(world: &World, compilers: &BTreeMap<Arc<str>, Compiler>, flow: &Flow) -> bool {
+    way(world, flow).into_iter().all(|(node, hook)| {
+        compilers.get(&node).is_none_or(|compiler| {
+            let walk = Walk::new(compiler.ruleset());
+            walk.run(hook, &packet(flow)).fate == Fate::Accept
+        })
+    })
+}
+
 /// The nodes and hooks that a packet passes.
 fn way(world: &World, flow: &Flow) -> Vec<(Arc<str>, Hook)> {
     let mut way = Vec::new();
