@@ -32,6 +32,8 @@ pub(crate) struct Connector {
     port: u16,
     random: Random,
     direct: BTreeMap<String, PeerAddress>,
+    /// Direct peers came or went, or the last use of one that went may be over.
+    is_direct_changed: bool,
     targets: BTreeMap<Key, Entry>,
     dials: BTreeMap<DialId, Key>,
     attempts: usize,
@@ -65,6 +67,7 @@ impl Connector {
             port,
             random,
             direct: BTreeMap::new(),
+            is_direct_changed: false,
             targets: BTreeMap::new(),
             dials: BTreeMap::new(),
             attempts: 0,
@@ -84,6 +87,7 @@ impl Connector {
         if replace {
             self.direct.clear();
         }
+        self.is_direct_changed = true;
         let mut errors = Vec::new();
         for peer in peers {
             match peer.parse::<PeerAddress>() {
@@ -105,6 +109,7 @@ impl Connector {
         for peer in peers {
             self.direct.remove(peer);
         }
+        self.is_direct_changed = true;
     }
 
     /// The direct peers, as given, in order.
@@ -120,15 +125,22 @@ impl Connector {
     }
 
     fn evaluate_direct(&mut self, now: Duration, around: &Surroundings) {
-        self.targets.retain(|key, entry| match key {
-            Key::Direct(peer) => entry.is_busy() || self.direct.contains_key(peer),
-            Key::Discovered(_) => true,
-        });
-        for (peer, address) in &self.direct {
-            let entry = self
-                .targets
-                .entry(Key::Direct(peer.clone()))
-                .or_insert_with(|| Entry::due(now, address.literal(self.port)));
+        if std::mem::take(&mut self.is_direct_changed) {
+            self.targets.retain(|key, entry| match key {
+                Key::Direct(peer) => entry.is_busy() || self.direct.contains_key(peer),
+                Key::Discovered(_) => true,
+            });
+            for (peer, address) in &self.direct {
+                let key = Key::Direct(peer.clone());
+                self.targets.entry(key).or_insert_with(|| {
+                    let mut entry = Entry::due(now, address.literal(self.port));
+                    entry.has_port = address.port().is_some();
+                    entry
+                });
+            }
+        }
+        for (key, entry) in &mut self.targets {
+            let Key::Direct(_) = key else { break };
             let is_of_no_use =
                 |name| around.connected.contains(&name) || around.full.contains(&name);
             let is_reached = entry.peer.is_some_and(is_of_no_use)
@@ -136,7 +148,7 @@ impl Connector {
                     .addresses
                     .iter()
                     .any(|known| around.addresses.contains(known))
-                || (address.port().is_none()
+                || (!entry.has_port
                     && entry
                         .addresses
                         .iter()
@@ -150,20 +162,20 @@ impl Connector {
     }
 
     fn evaluate_discovered(&mut self, now: Duration, around: &Surroundings) {
-        let mut taken = BTreeSet::new();
+        let mut taken = Vec::new();
         let mut under_way = BTreeSet::new();
         for (key, entry) in &self.targets {
-            if let Key::Direct(_) = key {
-                taken.extend(entry.addresses.iter().copied());
-                if entry.state == State::Attempting {
-                    under_way.extend(entry.peer);
-                }
+            let Key::Direct(_) = key else { break };
+            taken.extend(entry.addresses.iter().copied());
+            if entry.state == State::Attempting {
+                under_way.extend(entry.peer);
             }
         }
+        taken.sort_unstable();
         let is_valid = |address: &SocketAddr, name: &PeerName| {
             !around.addresses.contains(address)
                 && !around.connected.contains(name)
-                && !taken.contains(address)
+                && taken.binary_search(address).is_err()
                 && !under_way.contains(name)
         };
         self.targets.retain(|key, entry| match key {
@@ -317,6 +329,9 @@ impl Connector {
         let Some(key) = self.dials.remove(&dial) else {
             return;
         };
+        if let Key::Direct(peer) = &key {
+            self.is_direct_changed |= !self.direct.contains_key(peer);
+        }
         let Some(entry) = self.targets.get_mut(&key) else {
             return;
         };

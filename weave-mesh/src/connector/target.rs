@@ -86,6 +86,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) state: State,
+    /// Whether a direct peer was given with a port.
+    pub(super) has_port: bool,
     /// Addresses of the target, as far as they are known.
     pub(super) addresses: Vec<SocketAddr>,
     /// The peer that answered last, or is expected to.
@@ -105,6 +107,7 @@ impl Entry {
     pub(super) fn due(at: Duration, address: Option<SocketAddr>) -> Self {
         Self {
             state: State::Waiting,
+            has_port: true,
             addresses: address.into_iter().collect(),
             peer: None,
             error: None,
