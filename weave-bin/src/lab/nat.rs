@@ -4,7 +4,7 @@
 //! a route to the network behind it, so the host can only dial out; answers find their way back by
 //! the kernel's connection tracking.
 //!
-//! The rule goes to the kernel in one nf_tables transaction (`linux/netfilter/nf_tables.h`): table,
+//! The rule goes to the kernel in one `nf_tables` transaction (`linux/netfilter/nf_tables.h`): table,
 //! chain, rule.
 
 use std::io;

@@ -352,7 +352,7 @@ mod tests {
         let told = switches(&view, Duration::from_secs(1_795_211_717));
 
         let change = &told["Connections"][0]["Changes"][0];
-        assert_eq!(change["Time"], "2026-11-20T21:55:14Z");
+        assert_eq!(change["Time"], "2026-11-20T21:55:14.000000Z");
         assert_eq!(change["Cause"], "silent");
         assert_eq!(told["Counts"], json!([]));
     }
