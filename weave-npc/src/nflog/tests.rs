@@ -132,7 +132,7 @@ fn a_later_fragment_has_no_ports() {
         flow_of(v4(6, 1, &syn())).unwrap().transport,
         Transport::Unknown
     );
-    assert_eq!(flow_of(v4(6, 0x2000, &syn())).unwrap().is_opening(), true);
+    assert!(flow_of(v4(6, 0x2000, &syn())).unwrap().is_opening());
 }
 
 #[test]

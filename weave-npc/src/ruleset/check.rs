@@ -451,3 +451,6 @@ const MAX_PARTS: usize = 5;
 const MAX_KEY: usize = 64;
 /// IP protocol of TCP.
 const PROTO_TCP: u8 = 6;
+
+#[cfg(test)]
+mod tests;

@@ -350,3 +350,6 @@ fn find<'a>(table: &'a Table, name: &Name) -> Option<(&'a Name, &'a Chain)> {
 const MAX_JUMPS: usize = 16;
 /// Ends walks through rulesets that were not checked and go round.
 const MAX_STEPS: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;
