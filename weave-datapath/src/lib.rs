@@ -22,6 +22,7 @@
 //! | [`mtu`] | how large packets of pods may be |
 //! | [`gso`] | large frames: cut into packets, put together from packets |
 //! | `tap`, `plane` | frames between the kernel and sleeve (feature `sleeve`) |
+//! | [`leftover`] | IP sets and the Open vSwitch data path of a Weave Net |
 //! | [`xtables`] | legacy iptables tables as values, read and replaced whole |
 //! | [`switch`] | who is behind which address, where no kernel program knows |
 //! | [`packet`] | views of Ethernet, IPv4, UDP and VXLAN packets |
@@ -45,6 +46,8 @@ pub mod fastdp;
 #[cfg(feature = "bpf")]
 pub mod faults;
 pub mod gso;
+#[cfg(feature = "netlink")]
+pub mod leftover;
 pub mod mtu;
 #[cfg(feature = "netlink")]
 pub mod netcheck;
