@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weave_datapath::bridge;
+use weave_datapath::leftover;
 use weave_datapath::netcheck;
-use weave_datapath::netlink::Netlink;
+use weave_datapath::netlink::{Link, Netlink};
 use weave_mesh::peer::PeerName;
 
 use crate::args::daemon::Settings;
@@ -49,6 +50,22 @@ pub enum HostError {
     Announce {
         /// The address.
         address: IpNet,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Pods hang on an Open vSwitch data path instead of a bridge. Nothing was changed.
+    #[error(
+        "interface {name} is an Open vSwitch data path with the pods on it: run \"weave reset\""
+    )]
+    IsDatapath {
+        /// The interface.
+        name: String,
+    },
+    /// The Open vSwitch data path cannot be removed. Nothing was changed.
+    #[error(
+        "cannot remove the Open vSwitch data path {DATAPATH} of Weave Net, run \"weave reset\": {source}"
+    )]
+    Datapath {
         /// What the system said.
         source: io::Error,
     },
@@ -144,6 +161,7 @@ impl Host {
             return Ok(());
         };
         let config = plumbing.bridge_config(name, mtu);
+        plumbing.replace_open_vswitch().await?;
         let bridge = bridge::ensure(&config).await?;
         let state = if bridge.changes.is_empty() {
             "found"
@@ -245,7 +263,28 @@ impl Host {
 }
 
 impl Plumbing {
+    /// Takes the Open vSwitch data path of a Weave Net off the host: two cannot have one UDP port, and
+    /// its end of the pair becomes ours. Pods keep the bridge.
+    async fn replace_open_vswitch(&self) -> Result<(), HostError> {
+        let is_open_vswitch = |link: Option<Link>| link.is_some_and(|l| l.is_kind("openvswitch"));
+        if is_open_vswitch(self.netlink.link_by_name(&self.bridge).await?) {
+            let name = self.bridge.clone();
+            return Err(HostError::IsDatapath { name });
+        }
+        if is_open_vswitch(self.netlink.link_by_name(DATAPATH).await?) {
+            let deleted = leftover::delete_datapath(DATAPATH);
+            deleted.map_err(|source| HostError::Datapath { source })?;
+            info!(
+                "Removed the Open vSwitch data path of Weave Net; going back to it needs a weave reset"
+            );
+        }
+        Ok(())
+    }
+
     fn bridge_config(&self, name: PeerName, mtu: u16) -> bridge::Config {
         bridge::Config::new(name.to_bytes(), u32::from(mtu)).name(&*self.bridge)
     }
 }
+
+/// Name of the Open vSwitch data path of a Weave Net.
+const DATAPATH: &str = "datapath";

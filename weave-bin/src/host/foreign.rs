@@ -7,7 +7,7 @@
 
 use weave_datapath::xtables::{self, Accept, Fingerprint, Rule, Tables, Target};
 use weave_npc::netlink::{ForeignChange, ForeignRule, NetlinkError, Nft};
-use weave_npc::ruleset::{Comment, Family, Policy};
+use weave_npc::ruleset::{Comment, Family, Hook, Policy};
 
 use super::accepts::is_ours;
 use super::backend::{Backend, Signs};
@@ -131,6 +131,29 @@ impl Foreign {
             }
             (Backend::Legacy, _) => Ok(false),
         }
+    }
+
+    /// Chains of other programs' own tables that drop every forwarded packet they do not accept. No
+    /// rule of ours can help there. Our own tables do not count.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn droppers(&mut self) -> Result<Vec<String>, ForeignError> {
+        let mut found = Vec::new();
+        for family in [Family::Inet, Family::Ip] {
+            for chain in self.nft.foreign_chains(family)? {
+                let drops = chain
+                    .base
+                    .as_ref()
+                    .is_some_and(|base| base.hook == Hook::Forward && base.policy == Policy::Drop);
+                let is_iptables = family == Family::Ip && chain.table == FILTER;
+                if drops && !is_iptables && !chain.table.starts_with("weave") {
+                    let (family, table) = (family.as_str(), &chain.table);
+                    found.push(format!("table {family} {table} chain {}", chain.name));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// What tells that the legacy filter table has changed; nothing when it is not in use.

@@ -5,6 +5,11 @@
 //! router, encryption of fastdp; network policy specification, hooks); anything else, even about the
 //! bridge `weave`, is somebody's own.
 
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use weave_datapath::leftover;
 use weave_datapath::xtables::Interface;
 
 /// Whose rules are to go.
@@ -75,6 +80,30 @@ pub fn is_set(name: &str, part: Part) -> bool {
     name == "weaver-no-masq-local" || (part == Part::All && name.starts_with("weave-"))
 }
 
+/// Destroys the IP sets of `part`, with what came of each. Rules that used one must be gone, which the
+/// kernel may take a moment to notice.
+pub fn destroy_sets(part: Part) -> Vec<(String, io::Result<bool>)> {
+    // Without the right to look there is nothing to destroy either.
+    let names = leftover::ip_sets().unwrap_or_default().into_iter();
+    let unwanted = names.filter(|name| is_set(name, part));
+    unwanted
+        .map(|name| {
+            let outcome = destroy(&name);
+            (name, outcome)
+        })
+        .collect()
+}
+
+fn destroy(name: &str) -> io::Result<bool> {
+    for _ in 0..ATTEMPTS {
+        match leftover::destroy_ip_set(name) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    leftover::destroy_ip_set(name)
+}
+
 fn is_forward(seen: &Seen, bridge: &str, part: Part) -> bool {
     // Weave Net commented its jumps only; ours are all commented.
     if seen.comment.is_some() {
@@ -108,6 +137,10 @@ fn is_ipsec_guard(seen: &Seen) -> bool {
 }
 
 const CONTROL_PORT: &str = "Block non-local access to Weave Net control port";
+
+/// For the kernel to notice that no rule uses a set.
+const ATTEMPTS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Chains of the router.
 const ROUTER: [&str; 8] = [

@@ -4,13 +4,14 @@
 
 use std::path::Path;
 
+use weave_datapath::leftover;
 use weave_datapath::netlink::{Link, Netlink};
 use weave_npc::netlink::{Keeper, Nft};
 use weave_npc::ruleset::{Family, Name, TableId};
 
 use super::backend::Backend;
 use super::foreign::{Foreign, Forward};
-use super::old::Part;
+use super::old::{self, Part};
 use super::table;
 
 /// What was removed, and what could not be, both in words.
@@ -37,6 +38,9 @@ impl Removed {
 pub async fn remove(bridge: &str, bpf_dir: &Path) -> Removed {
     let mut removed = Removed::default();
     remove_rules(bridge, &mut removed);
+    for (name, outcome) in old::destroy_sets(Part::All) {
+        removed.note(&format!("IP set {name}"), outcome);
+    }
     match Netlink::open() {
         Ok(netlink) => {
             remove_programs(&netlink, bpf_dir, &mut removed).await;
@@ -93,6 +97,10 @@ async fn remove_links(netlink: &Netlink, bridge: &str, removed: &mut Removed) {
     let index = index.map(|link| link.index);
     for link in links.iter().filter(|link| is_weave(link, bridge, index)) {
         let what = format!("interface {}", link.name);
+        if link.is_kind("openvswitch") {
+            removed.note(&what, leftover::delete_datapath(&link.name));
+            continue;
+        }
         let outcome = match netlink.delete_link(link.index).await {
             // Its other end was deleted before, and took it along.
             Err(error) if error.is_missing() => Ok(true),

@@ -8,7 +8,7 @@ use weave_npc::ruleset::{Family, Name, TableId};
 use super::accepts::accepts;
 use super::backend::{self, Backend};
 use super::foreign::{Foreign, ForeignError, Forward};
-use super::old::Part;
+use super::old::{self, Part};
 use super::table;
 use super::task::FirewallError;
 use super::view::View;
@@ -124,6 +124,13 @@ impl Rules {
                 Err(error) => warn!("rules of Weave Net stay in iptables ({backend}): {error}"),
             }
         }
+        let removed = tokio::task::spawn_blocking(move || old::destroy_sets(part)).await;
+        for (name, outcome) in removed.unwrap_or_default() {
+            match outcome {
+                Ok(_) => info!("removed the IP set {name} of Weave Net"),
+                Err(error) => warn!("the IP set {name} of Weave Net stays: {error}"),
+            }
+        }
     }
 
     /// Whether `changes` are by others, and about what we look after.
@@ -168,10 +175,17 @@ impl Rules {
                     written.push(one);
                 }
             }
-            Ok((written, foreign.legacy_fingerprint()))
+            Ok((written, foreign.legacy_fingerprint(), foreign.droppers()?))
         };
-        let (written, print) = self.with_foreign(work).await?;
+        let (written, print, droppers) = self.with_foreign(work).await?;
         self.legacy = print;
+        for chain in droppers
+            .iter()
+            .filter(|one| !self.view.droppers.contains(one))
+        {
+            warn!("[firewall] {chain} drops forwarded packets: it must accept the bridge");
+        }
+        self.view.droppers = droppers;
         Ok(written)
     }
 

@@ -21,6 +21,8 @@ pub struct View {
     pub last: Option<(Duration, String)>,
     /// What is wrong with the rules and could not be repaired.
     pub faults: Vec<String>,
+    /// Chains of others that may drop what pods send and get, whatever our rules say.
+    pub droppers: Vec<String>,
     /// What is wrong with the bridge.
     pub link_fault: Option<String>,
 }
@@ -30,6 +32,16 @@ impl View {
     pub(super) fn note(&mut self, text: String) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.last = Some((now.unwrap_or_default(), text));
+    }
+
+    /// Everything that is wrong, in words.
+    pub fn faults(&self) -> Vec<String> {
+        let droppers = self
+            .droppers
+            .iter()
+            .map(|chain| format!("{chain} drops forwarded packets: it must accept the bridge"));
+        let own = self.faults.iter().chain(&self.link_fault).cloned();
+        own.chain(droppers).collect()
     }
 
     /// Notes what is wrong with the bridge, or that nothing is.

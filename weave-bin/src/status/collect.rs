@@ -243,12 +243,7 @@ fn host(view: &crate::host::view::View) -> Host {
         link_repairs: view.link_repairs,
         last_repair: last.map(|(_, text)| text.clone()),
         last_repair_at: last.map(|(at, _)| rfc3339(*at)),
-        faults: view
-            .faults
-            .iter()
-            .chain(&view.link_fault)
-            .cloned()
-            .collect(),
+        faults: view.faults(),
     }
 }
 

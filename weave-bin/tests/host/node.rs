@@ -98,14 +98,19 @@ impl Node {
 
     /// Starts the daemon and waits until it answers.
     pub(crate) fn start(&mut self, flags: &[&str]) {
+        self.start_as(Some("::1"), flags);
+    }
+
+    /// As [`Self::start`], with this peer name or none.
+    pub(crate) fn start_as(&mut self, name: Option<&str>, flags: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         command.arg("weaver").args([
             "--no-overlay".to_owned(),
-            "--name=::1".to_owned(),
             "--ipalloc-range=10.32.0.0/12".to_owned(),
-            "--ipalloc-init=seed=::1".to_owned(),
+            "--ipalloc-init=consensus=1".to_owned(),
             format!("--db-prefix={}", self.scratch.join("weave").display()),
         ]);
+        command.args(name.map(|name| format!("--name={name}")));
         let log = std::fs::File::create(self.scratch.join("log")).unwrap();
         let output = log.try_clone().unwrap();
         command
@@ -192,6 +197,19 @@ impl Node {
     fn try_report(&self) -> Option<Report> {
         let answer = self.try_ask("GET", "/report").ok()?;
         serde_json::from_str(&answer.body).ok()
+    }
+
+    /// What the daemon says about itself.
+    pub(crate) fn report(&self) -> Report {
+        self.try_report().unwrap()
+    }
+
+    /// An empty namespace of this test.
+    pub(crate) fn namespace(&mut self, label: &str) -> Namespace {
+        let name = format!("{}-{label}", self.tag);
+        let namespace = Namespace::create_named(&name).unwrap();
+        self.names.push(name);
+        namespace
     }
 
     /// What the daemon says about packet filter and bridge.

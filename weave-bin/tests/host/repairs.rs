@@ -89,6 +89,27 @@ fn tables_of_others_stay_as_they_are() {
 }
 
 #[test]
+fn a_chain_of_others_that_cuts_pods_off_is_told() {
+    let Some(mut node) = Node::new("drops", &["nft"]) else {
+        return;
+    };
+    node.start(&[]);
+    assert_eq!(node.state().faults, [""; 0]);
+    let wall = "table inet wall {\nchain forwarded {\ntype filter hook forward priority 0; policy drop;\n}\n}\n";
+    node.feed("nft -f -", wall);
+
+    // Looked for whenever rules are compared.
+    node.run("nft flush chain inet weave control-port");
+
+    let told = "table inet wall chain forwarded drops forwarded packets: it must accept the bridge";
+    node.until("it is told", |node| node.state().faults == [told]);
+    assert!(
+        node.ask("GET", "/status")
+            .contains(&format!("Fault: {told}"))
+    );
+}
+
+#[test]
 fn a_bridge_that_is_taken_down_comes_up_again() {
     let Some(mut node) = Node::new("down", &[]) else {
         return;

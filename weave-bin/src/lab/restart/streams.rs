@@ -95,11 +95,16 @@ impl Running {
             });
             all.add(client);
         }
-        // Clients have closed, so every server comes to its end.
-        while let Some(server) = self.servers.join_next().await {
-            if let Ok(Err(error)) = server {
-                all.note(format!("server: {error}"));
+        // Clients have closed, so every server comes to its end, if that reaches it.
+        let servers = async {
+            while let Some(server) = self.servers.join_next().await {
+                if let Ok(Err(error)) = server {
+                    all.note(format!("server: {error}"));
+                }
             }
+        };
+        if tokio::time::timeout(END_LIMIT, servers).await.is_err() {
+            self.servers.abort_all();
         }
         all
     }
@@ -211,6 +216,8 @@ const BLOCK: usize = 4096;
 const PAUSE: Duration = Duration::from_millis(50);
 /// A stream that carries nothing for longer is broken for who uses it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long the end of a stream may take to reach its server.
+const END_LIMIT: Duration = Duration::from_secs(5);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How many reasons are kept.
 const REASONS: usize = 5;
