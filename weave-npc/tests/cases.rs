@@ -43,7 +43,7 @@ impl Run {
             }
             for compiler in self.compilers.values_mut() {
                 let _ = compiler.update(&self.world, &touched);
-                compiler.ruleset().check().unwrap();
+                compiler.ruleset().check().expect("sound rules");
             }
             for expected in &step.expect {
                 let at = format!("{file}: {} step {number}", case.name);
@@ -99,7 +99,7 @@ impl Run {
 
 fn run(file: &str) -> (usize, usize, usize) {
     let path = format!("{}/tests/cases/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&path).expect("the case file");
     let suite = Suite::read(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
     let mut cells = 0;
     for case in &suite.cases {

@@ -18,7 +18,7 @@ fn agree(seeds: impl Iterator<Item = u64>) -> (usize, usize) {
     let (mut allowed, mut denied) = (0, 0);
     for seed in seeds {
         let mut draw = Draw::new(seed);
-        let world = worlds::any_world(&mut draw);
+        let world = worlds::objects::any_world(&mut draw);
         let nodes = Nodes::of(&world, &any_options(&mut draw));
         for _ in 0..FLOWS {
             let flow = any_flow(&mut draw, &world);
@@ -78,8 +78,8 @@ fn edit(draw: &mut Draw, world: &mut World, compiler: &mut Compiler, followed: &
     let mut touched = weave_npc::model::Touched::default();
     for _ in 0..1 + draw.below(3) {
         if draw.chance(75) {
-            touched.merge(world.apply(worlds::any_object(draw)));
-        } else if let Some(key) = worlds::any_removal(draw, world) {
+            touched.merge(world.apply(worlds::objects::any_object(draw)));
+        } else if let Some(key) = worlds::objects::any_removal(draw, world) {
             touched.merge(world.remove(&key));
         }
     }
@@ -92,7 +92,7 @@ fn edit(draw: &mut Draw, world: &mut World, compiler: &mut Compiler, followed: &
 fn the_order_of_objects_does_not_matter_to_the_rules() {
     for seed in 0..100 {
         let mut draw = Draw::new(seed);
-        let world = worlds::any_world(&mut draw);
+        let world = worlds::objects::any_world(&mut draw);
         let mut touched: Vec<_> = split(&world);
         for index in (1..touched.len()).rev() {
             let other = draw.below(index + 1);

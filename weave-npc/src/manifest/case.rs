@@ -131,14 +131,14 @@ fn case(value: &Value) -> Result<Case, ObjectError> {
     })?;
     let metadata = value.get("metadata").unwrap_or(&Value::Null);
     let name = super::text_of(metadata, "name").to_owned();
-    let steps: Result<_, _> = steps.into_iter().map(|raw| step(raw, value)).collect();
+    let steps: Result<_, _> = steps.iter().map(|raw| step(raw, value)).collect();
     Ok(Case {
         name,
         steps: steps?,
     })
 }
 
-fn step(raw: RawStep, case: &Value) -> Result<Step, ObjectError> {
+fn step(raw: &RawStep, case: &Value) -> Result<Step, ObjectError> {
     let mut apply = Vec::new();
     for value in &raw.apply {
         let object = object(value)?;

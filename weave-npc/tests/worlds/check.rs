@@ -12,17 +12,17 @@ use weave_npc::ruleset::{self, Fate, Hook, Packet, Walk};
 use weave_npc::verdict::decide_with;
 
 use super::draw::Draw;
-use super::{other_address, pod_address, transport};
+use super::objects::{other_address, pod_address, transport};
 
 /// The compiled nodes of a world.
-pub struct Nodes {
+pub(crate) struct Nodes {
     compilers: BTreeMap<Arc<str>, Compiler>,
     options: Options,
 }
 
 impl Nodes {
     /// Compiles the rules of each node that pods are on.
-    pub fn of(world: &World, options: &Options) -> Self {
+    pub(crate) fn of(world: &World, options: &Options) -> Self {
         let names = world.pods().map(|pod| pod.node.clone());
         let compilers = names
             .map(|name| {
@@ -40,7 +40,7 @@ impl Nodes {
     }
 
     /// Compares `decide` with the walk of the packet through the nodes on its way.
-    pub fn check(&self, world: &World, flow: &Flow) -> Result<bool, String> {
+    pub(crate) fn check(&self, world: &World, flow: &Flow) -> Result<bool, String> {
         let flow = &flow.through_service();
         let decision = decide_with(world, flow, self.options.verdict);
         let mut walked = true;
@@ -91,7 +91,7 @@ impl Nodes {
 }
 
 /// True if a packet passes the rules of all nodes on its way.
-pub fn walk(world: &World, compilers: &BTreeMap<Arc<str>, Compiler>, flow: &Flow) -> bool {
+pub(crate) fn walk(world: &World, compilers: &BTreeMap<Arc<str>, Compiler>, flow: &Flow) -> bool {
     way(world, flow).into_iter().all(|(node, hook)| {
         compilers.get(&node).is_none_or(|compiler| {
             let walk = Walk::new(compiler.ruleset());
@@ -135,7 +135,7 @@ fn packet(flow: &Flow) -> Packet {
 }
 
 /// A flow between pods, or between a pod and something else.
-pub fn any_flow(draw: &mut Draw, world: &World) -> Flow {
+pub(crate) fn any_flow(draw: &mut Draw, world: &World) -> Flow {
     let is_v4 = draw.chance(70);
     let owned: Vec<IpAddr> = world
         .pods()
@@ -153,7 +153,7 @@ pub fn any_flow(draw: &mut Draw, world: &World) -> Flow {
 }
 
 /// Options, mostly the default ones.
-pub fn any_options(draw: &mut Draw) -> Options {
+pub(crate) fn any_options(draw: &mut Draw) -> Options {
     let mut verdict = weave_npc::verdict::Options::default();
     verdict.filter_own_node = draw.chance(20);
     verdict.isolation_covers_both = draw.chance(20);

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
-pub mod check;
-pub mod draw;
-mod objects;
-
-pub use objects::{any_object, any_removal, any_world, other_address, pod_address, transport};
+pub(crate) mod check;
+pub(crate) mod draw;
+pub(crate) mod objects;

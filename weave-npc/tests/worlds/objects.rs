@@ -19,7 +19,7 @@ const PORTS: [u16; 6] = [53, 79, 80, 81, 82, 90];
 const NAMES: [&str; 3] = ["http", "dns", "alt"];
 
 /// A world of some objects of each kind.
-pub fn any_world(draw: &mut Draw) -> World {
+pub(crate) fn any_world(draw: &mut Draw) -> World {
     let mut world = World::new();
     for name in NODES {
         let _ = world.apply(Object::Node(node(draw, name)));
@@ -42,7 +42,7 @@ pub fn any_world(draw: &mut Draw) -> World {
 }
 
 /// An object that is new or replaces one.
-pub fn any_object(draw: &mut Draw) -> Object {
+pub(crate) fn any_object(draw: &mut Draw) -> Object {
     match draw.below(10) {
         0 => Object::Namespace(namespace(draw)),
         1 => {
@@ -56,7 +56,7 @@ pub fn any_object(draw: &mut Draw) -> Object {
 }
 
 /// The key of an object of `world`, if it has one of the kind that was drawn.
-pub fn any_removal(draw: &mut Draw, world: &World) -> Option<Key> {
+pub(crate) fn any_removal(draw: &mut Draw, world: &World) -> Option<Key> {
     let keys: Vec<Key> = match draw.below(8) {
         0 => world
             .namespaces()
@@ -79,7 +79,7 @@ pub fn any_removal(draw: &mut Draw, world: &World) -> Option<Key> {
 }
 
 /// An address of pods: few, so that pods take them over from each other.
-pub fn pod_address(draw: &mut Draw, is_v4: bool) -> IpAddr {
+pub(crate) fn pod_address(draw: &mut Draw, is_v4: bool) -> IpAddr {
     let last = 1 + u8::try_from(draw.below(PODS + 2)).expect("small");
     if is_v4 {
         IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
@@ -89,7 +89,7 @@ pub fn pod_address(draw: &mut Draw, is_v4: bool) -> IpAddr {
 }
 
 /// An address that no pod has.
-pub fn other_address(draw: &mut Draw, is_v4: bool) -> IpAddr {
+pub(crate) fn other_address(draw: &mut Draw, is_v4: bool) -> IpAddr {
     let last = 1 + u8::try_from(draw.below(4)).expect("small");
     match (is_v4, draw.chance(50)) {
         (true, true) => Ipv4Addr::new(192, 168, 0, last).into(),
@@ -335,7 +335,7 @@ fn cluster_rule(draw: &mut Draw, direction: Direction) -> ClusterRule {
 }
 
 /// Protocol and port of a flow: near the ones that rules name.
-pub fn transport(draw: &mut Draw) -> weave_npc::model::Transport {
+pub(crate) fn transport(draw: &mut Draw) -> weave_npc::model::Transport {
     use weave_npc::model::Transport;
     if draw.chance(8) {
         return Transport::Other(draw.pick(&[1, 47, 58]));
