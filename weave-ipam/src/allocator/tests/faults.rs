@@ -306,3 +306,27 @@ fn uneven_shares_starve_nobody() {
     assert_eq!(counts, [24; 5], "120 of 126 addresses");
     club.check_no_duplicates();
 }
+
+#[test]
+fn addresses_found_in_use_before_there_is_a_ring_are_nobody_elses() {
+    // The state is lost; what runs on this host is known from elsewhere.
+    let init = || InitMode::Consensus { expected: Some(2) };
+    let mut club = Club::new();
+    club.start(US, "10.0.0.0/28", init(), None);
+    let now = club.now;
+    pending(club.at(US).allocate(now, "new", None, true));
+    for (ident, address) in [("old", "10.0.0.1/28"), ("far", "10.0.0.9/28")] {
+        pending(club.at(US).reclaim(now, ident, net(address), true));
+    }
+
+    club.start(B, "10.0.0.0/28", init(), None);
+    club.run(SECOND * 10);
+
+    assert_eq!(club.at(US).lookup("old", None), [net("10.0.0.1/28")]);
+    assert_eq!(club.at(US).lookup("far", None), [net("10.0.0.9/28")]);
+    assert_eq!(club.at(US).lookup("new", None), [net("10.0.0.2/28")]);
+    for n in 0..3 {
+        let _ = club.allocate(B, &format!("pod{n}"));
+    }
+    club.check_no_duplicates();
+}
