@@ -257,7 +257,10 @@ mod tests {
 
         assert_eq!(lost.us, None);
         assert_eq!(lost.peers[&id(1)], via(9, 2));
-        assert!(!lost.trees.contains_key(&id(1)), "no tree for frames of ours");
+        assert!(
+            !lost.trees.contains_key(&id(1)),
+            "no tree for frames of ours"
+        );
     }
 
     #[test]
