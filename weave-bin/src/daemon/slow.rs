@@ -13,7 +13,7 @@ use weave_datapath::netlink::Netlink;
 use weave_datapath::plane::{Forwarding, Link, SharedTable, Switching};
 use weave_datapath::sleeve::seal::Stream;
 use weave_datapath::sleeve::special::Special;
-use weave_datapath::switch::Owner;
+use weave_datapath::switch::{MacTable, Owner};
 use weave_mesh::peer::PeerName;
 
 use super::error::StartError;
@@ -156,7 +156,7 @@ impl Wire for UserSpace {
     }
 
     fn sweep(&mut self) -> Result<(), WireError> {
-        self.table.with(|table, now| table.sweep(now));
+        self.table.with(MacTable::sweep);
         Ok(())
     }
 

@@ -180,7 +180,7 @@ const NEW_TABLE: u16 = TABLES << 8;
 const NEW_CHAIN: u16 = TABLES << 8 | 3;
 const NEW_RULE: u16 = TABLES << 8 | 6;
 const IPV4: u8 = 2;
-/// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`, linux/netfilter/nf_nat.h.
+/// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`, `linux/netfilter/nf_nat.h`.
 const RANDOM_PORTS: u32 = 1 << 4;
 
 #[cfg(test)]
