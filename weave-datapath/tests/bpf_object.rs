@@ -1,5 +1,6 @@
 //! The committed kernel objects are what their sources compile to.
 #![cfg(feature = "bpf")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{path::Path, process::Command};
 

@@ -49,7 +49,7 @@ fn specials(transcript: &Value, sender: PeerName) -> Vec<(Stream, Special)> {
         };
         let frames = list(&packet["frames"]);
         let frame = &frames[0]["frame"];
-        let head = frame.get("hex").unwrap_or(&frame["first_64_hex"]);
+        let head = frame.get("hex").unwrap_or_else(|| &frame["first_64_hex"]);
         let mut content = bytes(head);
         if name(from) != sender || content.iter().take(14).any(|byte| *byte != 0) {
             continue;
