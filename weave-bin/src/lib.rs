@@ -15,6 +15,7 @@ pub mod http;
 pub mod kube;
 pub mod lab;
 pub mod logging;
+pub mod npc;
 pub mod status;
 mod stdout;
 pub mod store;

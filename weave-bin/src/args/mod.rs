@@ -25,6 +25,8 @@ pub enum Role {
     Daemon(Vec<String>),
     /// Hosts as network namespaces, with the lab's own words.
     Lab(Vec<String>),
+    /// Questions about network policies, with their words.
+    Npc(Vec<String>),
     /// An operator's command, with its words.
     Cli(Vec<String>),
 }
@@ -52,6 +54,7 @@ impl Role {
             Some("weave-net") => Self::Net,
             Some("weave-ipam") => Self::Ipam,
             Some("lab") => Self::Lab(words.split_off(1)),
+            Some("npc") => Self::Npc(words.split_off(1)),
             _ => Self::Cli(words),
         }
     }
@@ -80,6 +83,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Role::Daemon(words) if daemon::wants_help(&words) => print_help(),
         Role::Daemon(words) => crate::daemon::run(&words),
         Role::Lab(words) => crate::lab::run(words),
+        Role::Npc(words) => crate::npc::run(words),
         Role::Cli(words) => crate::cli::run(&words),
     }
 }
@@ -123,6 +127,7 @@ mod tests {
         assert_eq!(role("weave weave-ipam"), Role::Ipam);
         assert_eq!(role("weave weaver x"), Role::Daemon(vec!["x".into()]));
         assert_eq!(role("weave lab run"), Role::Lab(vec!["run".into()]));
+        assert_eq!(role("weave npc diff"), Role::Npc(vec!["diff".into()]));
         assert_eq!(role("weave"), Role::Cli(vec![]));
     }
 

@@ -18,6 +18,7 @@ Usage: weave [--local] COMMAND
 
   weave weaver [FLAG...] [PEER...]     run the daemon
   weave lab run | up | exec | down     try the network on this machine
+  weave npc decide | render | diff     ask what network policies mean
 
 PEER  host or address, with an optional port: HOST[:PORT]
 ADDR  [ip:]CIDR, net:CIDR or net:default

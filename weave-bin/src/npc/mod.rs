@@ -1,0 +1,81 @@
+//! `weave npc`: what policies mean, asked of manifests and without a cluster.
+//!
+//! ```text
+//! args → input (files → world) ─┬→ decide   one flow with its reason, or the whole table
+//!                               ├→ render   the nft ruleset of a node
+//!                               └→ diff     the flows that change
+//! ```
+//!
+//! The answers come from `weave-npc`; this module reads files and prints.
+
+mod args;
+mod decide;
+mod diff;
+mod error;
+mod input;
+mod render;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::stdout;
+use args::{Arguments, Command};
+use error::Error;
+
+/// What a command prints, and how it ends.
+#[derive(Debug)]
+struct Outcome {
+    text: String,
+    code: ExitCode,
+}
+
+impl Outcome {
+    /// A text, and success.
+    fn shown(text: String) -> Self {
+        Self {
+            text,
+            code: ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Runs `weave npc` with `words`.
+pub fn run(words: Vec<String>) -> ExitCode {
+    let words = std::iter::once("weave npc".to_owned()).chain(words);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    match carry_out(&arguments.command) {
+        Ok(outcome) => {
+            stdout::show(outcome.text);
+            outcome.code
+        }
+        Err(error) => {
+            eprintln!("weave npc: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: &Command) -> Result<Outcome, Error> {
+    match command {
+        Command::Decide(decide) => decide::run(decide),
+        Command::Render(render) => render::run(render),
+        Command::Diff(diff) => diff::run(diff),
+    }
+}
+
+/// Prints the help that was asked for, or what is wrong with the words.
+fn explain(error: &clap::Error) -> ExitCode {
+    if error.kind() == ErrorKind::DisplayHelp {
+        stdout::show(error);
+        return ExitCode::SUCCESS;
+    }
+    eprint!("{error}");
+    ExitCode::from(2)
+}
