@@ -502,7 +502,7 @@ impl Engine {
         let of_peer = |id: &ShortId| self.owner(*id) == Some(connection.peer);
         Some(Vni {
             origin: self.routes.short_ids.get(&self.config.us).copied()?,
-            destination: known.or(connection.short_id.filter(of_peer))?,
+            destination: known.or_else(|| connection.short_id.filter(of_peer))?,
         })
     }
 

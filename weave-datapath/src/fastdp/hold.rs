@@ -33,7 +33,7 @@ impl Holds {
         let before = std::mem::take(&mut self.0);
         // An id that another peer has won is not ours any more: nothing may leave under it.
         let ours = |id: &ShortId| next.peers.get(id).is_none_or(|now| now.name == us);
-        next.us = next.us.or(previous.us.filter(ours));
+        next.us = next.us.or_else(|| previous.us.filter(ours));
         let routed: Vec<PeerName> = routed_names(next).collect();
         for (id, entry) in &previous.peers {
             let own = Some(*id) == next.us && entry.name == us;
