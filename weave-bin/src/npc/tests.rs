@@ -116,8 +116,8 @@ fn the_table_shows_every_pair() {
 
     assert_eq!(
         text,
-        "80/TCP IPv4\n              1 2\n1 shop/db     . .\n2 shop/web    X .\n\n\
-         80/TCP IPv6\n              1 2\n1 shop/db     - -\n2 shop/web    - .\n\n\
+        "80/TCP IPv4\n             1 2\n1 shop/db    . .\n2 shop/web   X .\n\n\
+         80/TCP IPv6\n             1 2\n1 shop/db    - -\n2 shop/web   - .\n\n\
          . allowed   X denied   - no address of the family\n"
     );
 }
