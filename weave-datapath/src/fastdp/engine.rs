@@ -187,6 +187,13 @@ impl Engine {
         }
     }
 
+    /// UDP port of the tunnel. Both directions of a connection use the port of the side that was
+    /// dialled: a connection dialled to another port cannot be served.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.config.port
+    }
+
     /// Starts from the tables an earlier daemon left in the kernel: every way in them is kept until
     /// a better one is known or its time is up. Call it before anything else.
     pub fn adopt(&mut self, now: Duration, tables: Tables) {

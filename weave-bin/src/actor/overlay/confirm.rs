@@ -109,6 +109,10 @@ fn start_fastdp(engine: &mut Engine, now: Duration, confirmed: &Confirmed) -> Op
     let Some((local, remote)) = addresses else {
         return Some("it needs IPv4 between the hosts");
     };
+    // Both directions use the tunnel port of the side that was dialled, and only ours is open here.
+    if confirmed.outbound && confirmed.peer.port().checked_add(1) != Some(engine.port()) {
+        return Some("the peer's tunnel has another UDP port than ours");
+    }
     engine.handle_connection(
         now,
         Connection {
@@ -153,3 +157,44 @@ fn data_name(name: peer::PeerName) -> PeerName {
 /// Why frames are kept off an encrypted connection.
 const WITHHELD: &str =
     "it sends in clear and the network is not in the trusted subnets of both peers";
+
+#[cfg(test)]
+mod tests {
+    use weave_datapath::fastdp::EngineConfig;
+
+    use super::*;
+
+    fn confirmed(outbound: bool, port: u16) -> Confirmed {
+        Confirmed {
+            id: 7,
+            remote: peer::PeerName::try_from(2).unwrap(),
+            short_id: None,
+            local: SocketAddr::from(([10, 0, 0, 1], 6783)),
+            peer: SocketAddr::from(([10, 0, 0, 2], port)),
+            outbound,
+            uid: 9,
+            overlays: vec![FASTDP.to_owned()],
+            encrypted: false,
+            key: None,
+        }
+    }
+
+    #[test]
+    fn a_peer_dialled_at_another_port_is_not_served_by_the_tunnel_and_one_that_dials_is() {
+        let why = |outbound, port| {
+            let mut engine = Engine::new(EngineConfig {
+                us: data_name(peer::PeerName::try_from(1).unwrap()),
+                mtu: 1376,
+                port: 6784,
+            });
+            start_fastdp(&mut engine, Duration::ZERO, &confirmed(outbound, port))
+        };
+
+        assert_eq!(why(true, 6783), None);
+        let reason = "the peer's tunnel has another UDP port than ours";
+        assert_eq!(why(true, 7783), Some(reason));
+        assert_eq!(why(true, 65535), Some(reason));
+        // The port that such a peer dials from says nothing.
+        assert_eq!(why(false, 50123), None);
+    }
+}

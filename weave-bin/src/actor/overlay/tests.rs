@@ -1,6 +1,6 @@
 //! The data path's task between two meshes on loopback, with a kernel made of channels.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -90,13 +90,14 @@ struct Peer {
 
 async fn peer(
     number: u64,
+    listen: SocketAddr,
     outbox: mpsc::UnboundedSender<Heartbeat>,
     inbox: mpsc::UnboundedReceiver<Heartbeat>,
 ) -> Peer {
     let config = Config::default()
         .name(PeerName::try_from(number).unwrap())
         .nickname(format!("host-{number}"))
-        .listen("127.0.0.1:0".parse().unwrap())
+        .listen(listen)
         .overlays([FASTDP]);
     let (mesh, events) = weave_mesh::tokio::start(config, Vec::new()).await.unwrap();
     let tables = Arc::new(Mutex::new(Tables::default()));
@@ -108,7 +109,7 @@ async fn peer(
     let engine = Engine::new(EngineConfig {
         us: DataName(number),
         mtu: 1376,
-        port: 6784,
+        port: mesh.listen_address().port() + 1,
     });
     let stop = CancellationToken::new();
     let around = Surroundings {
@@ -134,7 +135,11 @@ async fn peer(
 async fn pair() -> (Peer, Peer) {
     let (to_b, at_b) = mpsc::unbounded_channel();
     let (to_a, at_a) = mpsc::unbounded_channel();
-    (peer(1, to_b, at_a).await, peer(2, to_a, at_b).await)
+    // As two hosts: addresses of their own, and the same port.
+    let a = peer(1, SocketAddr::from(([127, 0, 0, 1], 0)), to_b, at_a).await;
+    let port = a.mesh.listen_address().port();
+    let b = peer(2, SocketAddr::from(([127, 0, 0, 2], port)), to_a, at_b).await;
+    (a, b)
 }
 
 /// Waits until `done` holds, for ten seconds at most.
