@@ -95,20 +95,19 @@ pub(super) async fn run(client: &Client, reset: &Reset) -> Outcome {
 /// Ends the daemon that has the state file of `prefix`, if there is one.
 async fn end_daemon(prefix: &Path) -> Result<(), String> {
     let store = Store::new(prefix);
-    for round in 0..ROUNDS {
+    let mut asked = None;
+    for _ in 0..ROUNDS {
         // Opening would make the file.
         if !store.path().exists() {
             return Ok(());
         }
         match store.open() {
             Err(store::Error::Locked(path)) => {
-                let shown = path.display();
-                let holder = holder(&path).ok_or_else(|| {
-                    format!("some daemon uses {shown}: end it before weave reset")
-                })?;
-                if round == 0 {
+                // One that ends at this moment is not found any more.
+                if let Some(holder) = holder(&path).filter(|_| asked.is_none()) {
                     kill(Pid::from_raw(holder), Signal::SIGTERM)
                         .map_err(|errno| format!("cannot end process {holder}: {errno}"))?;
+                    asked = Some(holder);
                 }
             }
             // A file that cannot be read is no reason to keep the rest.
@@ -117,7 +116,10 @@ async fn end_daemon(prefix: &Path) -> Result<(), String> {
         tokio::time::sleep(ROUND).await;
     }
     let shown = store.path().display();
-    Err(format!("the daemon that uses {shown} does not end"))
+    Err(match asked {
+        Some(holder) => format!("process {holder}, which uses {shown}, does not end"),
+        None => format!("some daemon uses {shown}: end it before weave reset"),
+    })
 }
 
 fn remove_state(prefix: &Path, removed: &mut Removed) {

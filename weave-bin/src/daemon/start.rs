@@ -106,12 +106,7 @@ impl Daemon {
             Some((allocating, inbox)) => {
                 let targets = peers::others(&prepared.state.peers).await;
                 let ipam = daemon.spawn_ipam(allocating, inbox, &keeper, targets);
-                claim_bridge(&ipam, &host).await?;
-                if let Some(firewall) = host.firewall().filter(|_| settings.keep_local) {
-                    let (us, stop) = (daemon.name.into(), daemon.stop.clone());
-                    let follow = local::follow(ipam.clone(), us, firewall.clone(), stop);
-                    daemon.spawn("local pods", follow);
-                }
+                daemon.tell_host(&ipam, &host, settings.keep_local).await?;
                 Some(ipam)
             }
             None => None,
@@ -207,6 +202,23 @@ impl Daemon {
         let (handle, task) = ipam::start(allocating.allocator, inbox, around);
         self.spawn("allocator", task);
         handle
+    }
+
+    /// Tells allocator and host of each other: addresses on the bridge are taken, and the packet filter
+    /// knows where pods are if it must.
+    async fn tell_host(
+        &mut self,
+        ipam: &Ipam,
+        host: &Host,
+        keep_local: bool,
+    ) -> Result<(), StartError> {
+        claim_bridge(ipam, host).await?;
+        if let Some(firewall) = host.firewall().filter(|_| keep_local) {
+            let (us, stop) = (self.name.into(), self.stop.clone());
+            let follow = local::follow(ipam.clone(), us, firewall.clone(), stop);
+            self.spawn("local pods", follow);
+        }
+        Ok(())
     }
 
     fn spawn_datapath(

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use weave_bin::http::client::Client;
@@ -45,7 +46,9 @@ impl Node {
                 return None;
             }
         }
-        let tag = format!("wht-{test}-{}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let tag = format!("wht-{test}-{}-{count}", std::process::id());
         let scratch = std::env::temp_dir().join(&tag);
         std::fs::create_dir_all(&scratch).unwrap();
         let names: Vec<String> = ["h", "o"].map(|one| format!("{tag}-{one}")).into();
