@@ -1,5 +1,7 @@
 //! A table of ours beside other writers: kept, repaired, watched.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod netns;
 #[path = "netns/samples.rs"]
 mod samples;
@@ -8,7 +10,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use samples::{everything, inet_id, name};
-use weave_npc::netlink::{ForeignChange, Keeper, Monitor, NetlinkError, Nft, RawExpression, Way};
+use weave_npc::netlink::{
+    ForeignChange, ForeignRule, Keeper, Monitor, NetlinkError, Nft, RawExpression, Way,
+};
 use weave_npc::ruleset::{
     Base, Chain, Change, Comment, Entry, Family, Field, Hook, Key, NfProto, Rule, Ruleset, Set,
     Table, TableId, Transaction, Type, Value, Verdict,
@@ -320,7 +324,7 @@ fn foreign_tables_are_read_raw_and_changed_by_single_rules() {
         nft.commit_foreign(Family::Ip, generation, vec![insert.clone()])
             .unwrap();
         let rules = nft.foreign_rules(Family::Ip, "nat").unwrap();
-        let comments: Vec<_> = rules.iter().filter_map(|rule| rule.comment()).collect();
+        let comments: Vec<_> = rules.iter().filter_map(ForeignRule::comment).collect();
         assert_eq!(comments, [Comment::lossy("ours"), Comment::lossy("theirs")]);
         assert_eq!(rules[0].expressions, rules[1].expressions);
 

@@ -1,5 +1,7 @@
 //! Rulesets in a real kernel: what is sent is what is read, and the `nft` program agrees.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod netns;
 #[path = "netns/samples.rs"]
 mod samples;

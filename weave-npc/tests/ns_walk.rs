@@ -1,6 +1,8 @@
 //! The interpreter and the kernel, packet by packet: random tables, real datagrams on the loopback
 //! device, equal fates and equal counters.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod netns;
 #[path = "netns/tables.rs"]
 mod tables;

@@ -1,5 +1,7 @@
 //! The laws of rulesets: `diff`, `apply`, `check`; and, as root, the kernel's agreement.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod netns;
 #[path = "netns/tables.rs"]
 mod tables;

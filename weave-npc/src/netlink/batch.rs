@@ -10,7 +10,7 @@ use netlink_packet_netfilter::nftables::NfTablesMessage;
 use super::encode::{ANONYMOUS, encode};
 use super::message::{self, BATCH_BEGIN, BATCH_END, Place, Target, batch, request};
 use crate::nfnetlink::{NetlinkError, Request};
-use crate::ruleset::{Change, Key, Name, Rule, Set, TableId, Transaction};
+use crate::ruleset::{Change, Entry, Key, Name, Rule, Set, TableId, Transaction};
 
 /// The handles of the rules of each chain, in order.
 pub(super) type Handles = BTreeMap<(TableId, Name), Vec<Handle>>;
@@ -137,16 +137,8 @@ impl Builder {
                 is_interval,
                 elements,
             } => {
-                let target = Target {
-                    table,
-                    name: set.as_str(),
-                    id: None,
-                    is_interval: *is_interval,
-                };
                 let all = elements.iter().map(|(key, entry)| (key, Some(entry)));
-                for list in message::elements(target, all) {
-                    self.push(table, CREATE | EXCL, NfTablesMessage::NewSetElement(list));
-                }
+                self.fill(Target::named(table, set, *is_interval), all);
             }
             Change::DeleteElements {
                 table,
@@ -154,13 +146,8 @@ impl Builder {
                 is_interval,
                 keys,
             } => {
-                let target = Target {
-                    table,
-                    name: set.as_str(),
-                    id: None,
-                    is_interval: *is_interval,
-                };
-                for list in message::elements(target, keys.iter().map(|key: &Key| (key, None))) {
+                let target = Target::named(table, set, *is_interval);
+                for list in message::elements(target, keys.iter().map(|key| (key, None))) {
                     self.push(table, 0, NfTablesMessage::DeleteSetElement(list));
                 }
             }
@@ -193,10 +180,22 @@ impl Builder {
             is_interval: value.is_interval,
         };
         let all = value.elements.iter().map(|(key, entry)| (key, Some(entry)));
-        for list in message::elements(target, all) {
-            self.push(table, CREATE | EXCL, NfTablesMessage::NewSetElement(list));
-        }
+        self.fill(target, all);
         id
+    }
+
+    fn fill<'e>(
+        &mut self,
+        target: Target<'_>,
+        elements: impl Iterator<Item = (&'e Key, Option<&'e Entry>)>,
+    ) {
+        for list in message::elements(target, elements) {
+            self.push(
+                target.table,
+                CREATE | EXCL,
+                NfTablesMessage::NewSetElement(list),
+            );
+        }
     }
 
     fn insert(

@@ -314,6 +314,18 @@ pub(super) struct Target<'a> {
     pub(super) is_interval: bool,
 }
 
+impl<'a> Target<'a> {
+    /// A set of the table.
+    pub(super) fn named(table: &'a TableId, set: &'a Name, is_interval: bool) -> Self {
+        Self {
+            table,
+            name: set.as_str(),
+            id: None,
+            is_interval,
+        }
+    }
+}
+
 /// Messages with all elements.
 pub(super) fn elements<'a>(
     target: Target<'_>,

@@ -53,27 +53,33 @@ impl Ruleset {
 fn step(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
     match change {
         Change::AddTable(id) => {
-            if ruleset.tables.insert(id.clone(), Table::new()).is_some() {
-                return Err(ApplyError::Exists(format!("table {id}")));
-            }
+            let before = ruleset.tables.insert(id.clone(), Table::new());
+            before.map_or(Ok(()), |_| Err(ApplyError::Exists(change.to_string())))
         }
         Change::DeleteTable(id) => {
-            ruleset
-                .tables
-                .remove(id)
-                .ok_or_else(|| ApplyError::Missing(format!("table {id}")))?;
+            let before = ruleset.tables.remove(id);
+            before.map_or_else(|| Err(ApplyError::Missing(change.to_string())), |_| Ok(()))
         }
+        Change::AddChain { .. }
+        | Change::SetPolicy { .. }
+        | Change::FlushChain { .. }
+        | Change::DeleteChain { .. } => chains(change, ruleset),
+        Change::AddSet { .. } | Change::DeleteSet { .. } => sets(change, ruleset),
+        Change::AddElements { .. } | Change::DeleteElements { .. } => elements(change, ruleset),
+        Change::InsertRule { .. } | Change::DeleteRule { .. } => rules(change, ruleset),
+    }
+}
+
+fn chains(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
+    match change {
         Change::AddChain { table, chain, base } => {
-            let value = Arc::new(Chain {
+            let value = Chain {
                 base: base.clone(),
                 rules: Vec::new(),
-            });
-            if table_of(ruleset, table)?
-                .chains
-                .insert(chain.clone(), value)
-                .is_some()
-            {
-                return Err(ApplyError::Exists(format!("table {table} chain {chain}")));
+            };
+            let chains = &mut table_of(ruleset, table)?.chains;
+            if chains.insert(chain.clone(), Arc::new(value)).is_some() {
+                return Err(ApplyError::Exists(change.to_string()));
             }
         }
         Change::SetPolicy { table, chain, base } => {
@@ -82,23 +88,34 @@ fn step(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
         Change::FlushChain { table, chain } => chain_of(ruleset, table, chain)?.rules.clear(),
         Change::DeleteChain { table, chain } => {
             if !chain_of(ruleset, table, chain)?.rules.is_empty() {
-                return Err(ApplyError::Busy(format!("table {table} chain {chain}")));
+                return Err(ApplyError::Busy(change.to_string()));
             }
             table_of(ruleset, table)?.chains.remove(chain);
         }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn sets(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
+    match change {
         Change::AddSet { table, set, value } => {
-            if table_of(ruleset, table)?
-                .sets
-                .insert(set.clone(), Arc::clone(value))
-                .is_some()
-            {
-                return Err(ApplyError::Exists(format!("table {table} set {set}")));
+            let sets = &mut table_of(ruleset, table)?.sets;
+            if sets.insert(set.clone(), Arc::clone(value)).is_some() {
+                return Err(ApplyError::Exists(change.to_string()));
             }
         }
         Change::DeleteSet { table, set } => {
-            set_of(ruleset, table, set)?;
-            table_of(ruleset, table)?.sets.remove(set);
+            let before = table_of(ruleset, table)?.sets.remove(set);
+            before.ok_or_else(|| ApplyError::Missing(change.to_string()))?;
         }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn elements(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
+    match change {
         Change::AddElements {
             table,
             set,
@@ -108,9 +125,8 @@ fn step(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
             let value = set_of(ruleset, table, set)?;
             for (key, entry) in elements {
                 if value.elements.insert(key.clone(), entry.clone()).is_some() {
-                    return Err(ApplyError::Exists(format!(
-                        "table {table} set {set} element {key}"
-                    )));
+                    let element = format!("table {table} set {set} element {key}");
+                    return Err(ApplyError::Exists(element));
                 }
             }
         }
@@ -120,12 +136,18 @@ fn step(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
             let value = set_of(ruleset, table, set)?;
             for key in keys {
                 if !value.remove(key) {
-                    return Err(ApplyError::Missing(format!(
-                        "table {table} set {set} element {key}"
-                    )));
+                    let element = format!("table {table} set {set} element {key}");
+                    return Err(ApplyError::Missing(element));
                 }
             }
         }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn rules(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
+    match change {
         Change::InsertRule {
             table,
             chain,
@@ -134,9 +156,7 @@ fn step(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
         } => {
             let rules = &mut chain_of(ruleset, table, chain)?.rules;
             if *index > rules.len() {
-                return Err(ApplyError::Missing(format!(
-                    "table {table} chain {chain} rule {index}"
-                )));
+                return Err(ApplyError::Missing(change.to_string()));
             }
             rules.insert(*index, rule.clone());
         }
@@ -147,12 +167,11 @@ fn step(change: &Change, ruleset: &mut Ruleset) -> Result<(), ApplyError> {
         } => {
             let rules = &mut chain_of(ruleset, table, chain)?.rules;
             if *index >= rules.len() {
-                return Err(ApplyError::Missing(format!(
-                    "table {table} chain {chain} rule {index}"
-                )));
+                return Err(ApplyError::Missing(change.to_string()));
             }
             rules.remove(*index);
         }
+        _ => {}
     }
     Ok(())
 }
