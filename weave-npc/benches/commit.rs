@@ -169,7 +169,7 @@ fn read_back_a_node_of_110_pods(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(args = [10_000, 100_000], sample_count = 5)]
 fn commit_a_set_of_addresses(bencher: Bencher<'_, '_>, len: u32) {
-    let Some(mut keeper) = keeper("set") else {
+    let Some(mut keeper) = keeper("addresses") else {
         return;
     };
     let mut table = Table::new();
