@@ -139,8 +139,8 @@ fn commit_five_elements_in_and_out(bencher: Bencher<'_, '_>) {
     };
     let (come, go) = (transaction(true), transaction(false));
     bencher.bench_local(|| {
-        let _ = divan::black_box(keeper.apply(&come));
-        let _ = divan::black_box(keeper.apply(&go));
+        divan::black_box(keeper.apply(&come)).unwrap_or_else(|error| panic!("{error}"));
+        divan::black_box(keeper.apply(&go)).unwrap_or_else(|error| panic!("{error}"));
     });
 }
 
