@@ -155,7 +155,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn explain(mesh: Mesh) {
     tokio::time::sleep(ARRIVING).await;
     let connections = mesh.report().await.connections;
-    if connections.iter().any(|connection| connection.remote.is_some()) {
+    if connections
+        .iter()
+        .any(|connection| connection.remote.is_some())
+    {
         return;
     }
     for connection in connections {
