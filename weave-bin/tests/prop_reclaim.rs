@@ -14,7 +14,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use weave_bin::kube::nodes::{Node, Nodes};
 use weave_bin::kube::reclaim::{Reclaimer, Step, View};
-use weave_bin::kube::record::{Me, Record};
+use weave_bin::kube::record::{Entry, Me, Record};
 
 /// Who owns each peer's range, with a version that grows at each change.
 type Ring = BTreeMap<String, (u32, String)>;
@@ -172,19 +172,23 @@ impl Actor {
         mut seen: Seen,
     ) -> Option<Box<Seen>> {
         match reclaimer.next(world.now, &seen.record, &seen.nodes, &seen.view) {
-            Step::Lock { peer, node, record } => {
+            Step::Lock { peer, record } => {
                 assert!(!seen.view.connected.contains(&peer), "{peer} is connected");
                 seen.version = world.put(record, seen.version)?;
                 reclaimer.handle_locked(&peer);
                 seen.record = world.record.clone();
+                Some(Box::new(seen))
+            }
+            Step::TakeOver { peer, node } => {
+                assert!(!seen.view.connected.contains(&peer), "{peer} is connected");
                 match world.nodes.find(&node) {
                     Some(found) => seen.nodes.insert(found.clone()),
                     None => seen.nodes.remove(&node),
                 }
-                Some(Box::new(seen))
-            }
-            Step::TakeOver(peer) => {
-                assert!(!seen.view.connected.contains(&peer), "{peer} is connected");
+                let is_lost = |entry: &Entry| entry.peer == peer;
+                if !reclaimer.lost(&seen.record, &seen.nodes).any(is_lost) {
+                    return Some(Box::new(seen));
+                }
                 // The daemon looks at the mesh itself.
                 if world.alive.contains(&peer) {
                     reclaimer.handle_refused(&peer, "it is connected");

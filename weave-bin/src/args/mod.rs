@@ -27,6 +27,12 @@ pub enum Role {
     Lab(Vec<String>),
     /// Questions about network policies, with their words.
     Npc(Vec<String>),
+    /// The init container.
+    Init,
+    /// The small program of old scripts, with its words.
+    Utility(Vec<String>),
+    /// The manifest, with its options.
+    Render(Vec<String>),
     /// An operator's command, with its words.
     Cli(Vec<String>),
 }
@@ -37,6 +43,11 @@ impl Role {
         let base = name.rsplit('/').next().unwrap_or(name);
         if base.ends_with("weaver") {
             return Self::Daemon(words);
+        }
+        match base {
+            "init.sh" => return Self::Init,
+            "weaveutil" => return Self::Utility(words),
+            _ => {}
         }
         if words.is_empty() {
             if base.ends_with("weave-net") {
@@ -54,6 +65,9 @@ impl Role {
             Some("weave-net") => Self::Net,
             Some("weave-ipam") => Self::Ipam,
             Some("lab") => Self::Lab(words.split_off(1)),
+            Some("init.sh") => Self::Init,
+            Some("weaveutil") => Self::Utility(words.split_off(1)),
+            Some("render") => Self::Render(words.split_off(1)),
             Some("npc") => Self::Npc(words.split_off(1)),
             _ => Self::Cli(words),
         }
@@ -84,6 +98,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Role::Daemon(words) => crate::daemon::run(&words),
         Role::Lab(words) => crate::lab::run(words),
         Role::Npc(words) => crate::npc::run(words),
+        Role::Init => crate::launch::init::run(),
+        Role::Utility(words) => crate::launch::utility::run(&words),
+        Role::Render(words) => crate::render::run(&words),
         Role::Cli(words) => crate::cli::run(&words),
     }
 }
@@ -128,6 +145,12 @@ mod tests {
         assert_eq!(role("weave weaver x"), Role::Daemon(vec!["x".into()]));
         assert_eq!(role("weave lab run"), Role::Lab(vec!["run".into()]));
         assert_eq!(role("weave npc diff"), Role::Npc(vec!["diff".into()]));
+        assert_eq!(role("weave render"), Role::Render(vec![]));
+        assert_eq!(role("/home/weave/init.sh"), Role::Init);
+        assert_eq!(
+            role("/usr/bin/weaveutil netcheck 10.0.0.0/8"),
+            Role::Utility(vec!["netcheck".into(), "10.0.0.0/8".into()])
+        );
         assert_eq!(role("weave"), Role::Cli(vec![]));
     }
 

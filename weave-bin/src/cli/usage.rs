@@ -17,6 +17,7 @@ Usage: weave [--local] COMMAND
   weave help
 
   weave weaver [FLAG...] [PEER...]     run the daemon
+  weave render [OPTION...]             print the manifest for Kubernetes
   weave lab run | up | exec | down     try the network on this machine
   weave npc decide | render | diff     ask what network policies mean
 

@@ -35,12 +35,10 @@ pub struct View {
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Step {
-    /// Write this record if nobody has written since; then look again whether the Node is there.
+    /// Write this record if nobody has written since.
     Lock {
         /// Whose lock it takes.
         peer: String,
-        /// The Node whose absence is to be confirmed.
-        node: String,
         /// The record to write.
         record: Record,
     },
@@ -51,8 +49,14 @@ pub enum Step {
         /// The record to write.
         record: Record,
     },
-    /// Tell our daemon to take over what this peer has.
-    TakeOver(String),
+    /// Ask the API for the Node as it is now; if that peer is lost still, tell our daemon to take
+    /// over what it has, else ask for another step.
+    TakeOver {
+        /// Whose addresses they are.
+        peer: String,
+        /// The name of its Node.
+        node: String,
+    },
     /// Write this record if nobody has written since: the peer is gone.
     Remove {
         /// Who is removed.
@@ -265,19 +269,18 @@ impl Reclaimer {
             record.set_lock(peer, &self.me.peer);
             return Considered::step(Step::Lock {
                 peer: peer.clone(),
-                node: entry.node.clone(),
                 record,
             });
         }
         match self.progress.get(peer) {
-            None => Considered::step(Step::TakeOver(peer.clone())),
+            None => Considered::step(take_over(entry)),
             Some(Progress::Refused(reason)) => Considered::Left(Why::Refused(reason.clone())),
             Some(Progress::Taken { since, .. }) if now < *since + SETTLE => {
                 Considered::Later(*since + SETTLE)
             }
             Some(Progress::Taken {
                 is_empty: false, ..
-            }) => Considered::step(Step::TakeOver(peer.clone())),
+            }) => Considered::step(take_over(entry)),
             Some(Progress::Taken { is_empty: true, .. }) => {
                 let mut record = record.clone();
                 record.remove(peer);
@@ -298,6 +301,13 @@ impl Reclaimer {
             record.entries().iter().filter(is_other)
         };
         others().next().is_some() && !others().any(|entry| view.connected.contains(&entry.peer))
+    }
+}
+
+fn take_over(entry: &Entry) -> Step {
+    Step::TakeOver {
+        peer: entry.peer.clone(),
+        node: entry.node.clone(),
     }
 }
 

@@ -132,6 +132,37 @@ impl Store {
         })
     }
 
+    /// The flag called `name`, of a file that a daemon may be using.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged.
+    pub fn flag(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(image) =
+            file::read(&self.path).map_err(|error| Error::io("read", &self.path, error))?
+        else {
+            return Ok(None);
+        };
+        let values = self.parse(&image)?.values;
+        weave::flag(&values, name).map_err(|error| Error::damaged(&self.path, error.to_string()))
+    }
+
+    /// Deletes the file, which no daemon may be using; that there is none is fine.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when a daemon has it; else the system refuses.
+    pub fn remove(&self) -> Result<(), Error> {
+        // The lock is held until the file is gone.
+        let _file = match DataFile::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Error::Locked(self.path.clone()));
+            }
+            Err(error) => return Err(Error::io("open", &self.path, error)),
+            Ok(None) => return Ok(()),
+            Ok(Some(file)) => file,
+        };
+        std::fs::remove_file(&self.path).map_err(|error| Error::io("delete", &self.path, error))
+    }
+
     fn parse(&self, image: &[u8]) -> Result<Content, Error> {
         let found = journal::recover(image).map_err(|fault| match fault {
             Fault::Damaged(what) => Error::damaged(&self.path, what),
@@ -188,6 +219,11 @@ impl StateFile {
     /// What was stored when the file was opened.
     pub fn stored(&self) -> Option<&State> {
         self.state.as_ref()
+    }
+
+    /// Sets the flag called `name`; it is written with the next save.
+    pub fn set_flag(&mut self, name: &str, value: &str) {
+        weave::set_flag(&mut self.values, name, value);
     }
 
     /// Replaces the stored state; durable when this returns. Blocks on the disk: one sync, but two
@@ -297,6 +333,9 @@ pub enum Error {
     /// Another daemon, of Weave Net or ours, runs on this file.
     #[error("state file {} is in use by another daemon: stop that one first", .0.display())]
     Locked(PathBuf),
+    /// There is no state file.
+    #[error("there is no state file {}", .0.display())]
+    Absent(PathBuf),
     /// The file was moved or replaced while the daemon runs. Nothing was written.
     #[error(
         "state file {} is not the one this daemon opened: put that one back, or restart the daemon",

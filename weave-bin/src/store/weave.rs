@@ -82,6 +82,37 @@ pub(super) fn load(values: &Values) -> Result<Option<State>, Unusable> {
     }))
 }
 
+/// The flag called `name`, a text that scripts keep beside the state.
+///
+/// # Errors
+/// The value is no text.
+pub(super) fn flag(values: &Values, name: &str) -> Result<Option<String>, Unusable> {
+    let Some(bytes) = values.get(flag_key(name).as_bytes()) else {
+        return Ok(None);
+    };
+    let value = Decoder::new(bytes).next().map_err(text).and_then(|value| {
+        let value = value.ok_or_else(|| "it is empty".to_owned())?;
+        Ok(value.as_str().map_err(text)?.to_owned())
+    });
+    let key = "flag";
+    value
+        .map(Some)
+        .map_err(|reason| Unusable::Value { key, reason })
+}
+
+/// Sets the flag called `name`.
+pub(super) fn set_flag(values: &mut Values, name: &str, value: &str) {
+    let mut encoder = Encoder::new();
+    encoder
+        .value(&Type::String, &Value::from(value))
+        .expect("invariant: a text is always a gob of its type");
+    values.insert(flag_key(name).into(), encoder.finish());
+}
+
+fn flag_key(name: &str) -> String {
+    format!("flag:{name}")
+}
+
 fn put(values: &mut Values, key: &str, ty: &Type, value: Option<Value>) -> Result<(), Error> {
     let Some(value) = value else {
         values.remove(key.as_bytes());
