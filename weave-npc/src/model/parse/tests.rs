@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values of `json!` are made for the call"
+)]
+
 use serde_json::{Value, json};
 
 use crate::model::{
