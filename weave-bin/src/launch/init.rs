@@ -42,10 +42,10 @@ pub fn run() -> ExitCode {
 /// # Errors
 /// See [`InitError`]; what the kernel lacks is a warning.
 pub fn prepare(env: &Environment) -> Result<(), InitError> {
-    if env.expect_npc {
-        if let Err(reason) = modules::load(MODULE) {
-            warn!("cannot load module {MODULE} ({reason}); ignore this if it is built in");
-        }
+    if env.expect_npc
+        && let Err(reason) = modules::load(MODULE)
+    {
+        warn!("cannot load module {MODULE} ({reason}); ignore this if it is built in");
     }
     // Runtimes mount /proc/sys read-only where a container is not privileged; ours mounts the
     // host's beside it.

@@ -20,7 +20,7 @@ pub struct Options {
     pub version: Option<String>,
     /// The image without its tag.
     pub image: Option<String>,
-    /// SELinux options of the pod.
+    /// The pod's options for `SELinux`.
     pub se_linux: BTreeMap<String, String>,
     /// DaemonSet and its rights, or one static pod.
     pub form: Form,
