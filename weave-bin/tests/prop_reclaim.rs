@@ -397,7 +397,7 @@ fn happen(world: &mut World, actors: &mut [Actor], choice: u16) {
         }
         // The daemon's container starts again and has forgotten what it was doing.
         7 if is_alive && !actors[who].part.is_old() => {
-            actors[who].part = Part::ours(&actors[who].me)
+            actors[who].part = Part::ours(&actors[who].me);
         }
         _ if is_alive => actors[who].act(world),
         _ => {}

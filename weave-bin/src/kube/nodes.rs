@@ -118,7 +118,11 @@ mod tests {
 
     #[test]
     fn the_last_internal_ipv4_address_wins() {
-        let cases: &[(&[(&str, &str)], Option<&str>)] = &[
+        type Case = (
+            &'static [(&'static str, &'static str)],
+            Option<&'static str>,
+        );
+        let cases: &[Case] = &[
             (&[("InternalIP", "10.0.0.1")], Some("10.0.0.1")),
             (
                 &[("InternalIP", "10.0.0.1"), ("InternalIP", "10.0.0.2")],

@@ -58,9 +58,9 @@ pub struct Environment {
 /// Which rules other programs of the host use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// nf_tables.
+    /// `nf_tables`.
     Nft,
-    /// The older x_tables.
+    /// The older `x_tables`.
     Legacy,
 }
 

@@ -1,6 +1,6 @@
 //! The init container: what the host must have before the daemon can serve pods.
 //!
-//! Weave Net also proves here that iptables can match an ipset. Our rules are nf_tables' own, so
+//! Weave Net also proves here that iptables can match an ipset. Our rules are `nf_tables`' own, so
 //! there is nothing of the kind to prove.
 
 use std::path::Path;

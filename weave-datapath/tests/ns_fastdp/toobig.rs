@@ -71,7 +71,7 @@ fn a_sender_behind_another_host_is_told_as_well() {
     assert_eq!(of_c.unwrap().peer, Some(crate::mesh::short_id(2)));
 }
 
-/// Gives a pod the address fd00::NUMBER.
+/// Gives a pod the address `fd00::NUMBER`.
 fn with_ipv6(pod: &Pod, number: u16) -> IpAddr {
     let address = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number));
     pod.scratch.with(|netlink| async move {

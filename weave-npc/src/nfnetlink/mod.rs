@@ -7,6 +7,15 @@
 //! Invariant: no type of the netlink crates leaves this module and its users `netlink`, `nflog` and
 //! `conntrack`.
 
+#![cfg_attr(
+    not(feature = "netlink"),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "reading logged packets needs less"
+    )
+)]
+
 mod error;
 mod socket;
 pub(crate) mod wire;
