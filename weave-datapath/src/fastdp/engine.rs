@@ -418,16 +418,14 @@ impl Engine {
         if !std::mem::take(&mut self.stale) {
             return None;
         }
-        let next = self.refresh_holds(now);
-        let sealed: Vec<Path> = self
-            .tables
-            .paths()
-            .filter(|path| self.is_sealed(path.remote))
-            .collect();
-        self.broken.extend(sealed);
-        let waits = self.patience.waits(now, &self.tables, &next, &self.broken);
-        if waits {
-            return None;
+        let mut next = self.refresh_holds(now);
+        let paths = self.tables.paths();
+        let sealed: Vec<Path> = paths.filter(|path| self.is_sealed(path.remote)).collect();
+        self.broken.extend(&sealed);
+        let (patience, tables) = (&mut self.patience, &self.tables);
+        if patience.waits(now, tables, &next, &self.broken) {
+            // What must not be used is left also while the rest of the change waits.
+            next = tables.left_for(&next, |path| sealed.contains(&path));
         }
         let healthy = |path: &Path| self.links.values().any(|l| l.path() == *path && l.works());
         self.broken

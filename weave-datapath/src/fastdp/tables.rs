@@ -160,6 +160,19 @@ impl Tables {
         rest
     }
 
+    /// The tables with only those ways and copies changed to what `next` says that take one of these
+    /// paths.
+    pub(super) fn left_for(&self, next: &Self, is_gone: impl Fn(Path) -> bool) -> Self {
+        let mut rest = self.without(is_gone);
+        for (id, entry) in &self.peers {
+            let same = |now: &&Entry| now.name == entry.name;
+            if let Some(now) = next.peers.get(id).filter(same) {
+                rest.peers.entry(*id).or_insert(*now);
+            }
+        }
+        rest
+    }
+
     /// Whether any way or copy takes `path`.
     #[must_use]
     pub fn uses(&self, path: Path) -> bool {

@@ -460,6 +460,48 @@ fn the_way_to_a_peer_whose_connection_is_encrypted_is_left_at_once() {
     assert_eq!(engine.tables().paths().count(), 0, "nor is the way held");
 }
 
+/// Another change may have to wait; this one never does.
+#[test]
+fn a_way_that_must_not_be_used_is_left_while_another_change_waits() {
+    let mut engine = engine();
+    let far = Connection {
+        id: 8,
+        peer: FAR,
+        short_id: Some(id(30)),
+        remote: address(3),
+        uid: UID + 1,
+        ..connection()
+    };
+    let direct = Routes {
+        unicast: BTreeMap::from([(PEER, PEER), (FAR, FAR)]),
+        broadcast: BTreeMap::from([(US, vec![PEER, FAR])]),
+        ..routes(false)
+    };
+    engine.handle_connection(NOW, connection());
+    engine.handle_connection(NOW, far);
+    engine.handle_heartbeat(NOW, &heard(UID, address(2)));
+    engine.handle_routes(NOW, direct);
+    let _ = engine.poll_update(NOW);
+    let to_far = engine.tables().path(id(30));
+    assert!(engine.tables().path(id(20)).is_some() && to_far.is_some());
+
+    engine.handle_sleeve(8, FAR, true);
+    engine.handle_sealed(9, PEER, address(2));
+    let _ = engine.poll_update(NOW);
+
+    assert_eq!(engine.tables().path(id(20)), None);
+    assert_eq!(engine.tables().path(id(30)), to_far, "a change that waits");
+    assert!(
+        engine
+            .tables()
+            .paths()
+            .all(|path| path.remote != address(2))
+    );
+    engine.handle_timeout(NOW + PATIENCE);
+    let _ = engine.poll_update(NOW + PATIENCE);
+    assert_eq!(engine.tables().path(id(30)), None);
+}
+
 #[test]
 fn adopted_ways_to_untrusted_addresses_are_given_up() {
     let mut before = engine();
