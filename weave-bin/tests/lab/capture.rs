@@ -81,7 +81,7 @@ fn nothing_of_an_encrypted_connection_can_be_read_on_the_cable() {
     lab.ok(&["up", "--hosts", "2", "--pods", "1", "--password", "secret"]);
     let capture = Capture::start(&lab);
 
-    stream(&lab, "1/1", "2/1", "1");
+    stream(&lab, "1/1", "2/1", "3");
     // Frames go on by what a dead daemon left in the kernel, if anything does.
     lab.ok(&["kill", "2"]);
     let _cut_off = lab.run(&["ping", "1/1", "2/1", "--count", "20", "--interval", "10"]);
@@ -91,7 +91,7 @@ fn nothing_of_an_encrypted_connection_can_be_read_on_the_cable() {
     let _cut_off = lab.run(&["ping", "1/1", "2/1", "--count", "400", "--interval", "10"]);
     lab.ok(&["unblock", "1", "2", "--port", "6783"]);
     let _until_back = lab.run(&["ping", "1/1", "2/1", "--count", "400", "--interval", "10"]);
-    stream(&lab, "2/1", "1/1", "1");
+    stream(&lab, "2/1", "1/1", "3");
 
     let seen = capture.stop();
     println!("{seen:?}");
@@ -110,7 +110,8 @@ fn what_is_not_encrypted_can_be_read_on_the_cable() {
         lab.ok(&["up", "--hosts", "2", "--pods", "1", "--overlay", overlay]);
         let capture = Capture::start(&lab);
 
-        stream(&lab, "1/1", "2/1", "1");
+        // A pod that asks for another before the hosts know all of their mesh asks again a second later.
+        stream(&lab, "1/1", "2/1", "3");
 
         let seen = capture.stop();
         assert!(seen.readable > 0, "{overlay}: {seen:?}");
