@@ -143,20 +143,27 @@ fn entry<A: Address>(cursor: &mut Cursor<'_>) -> Option<Entry> {
 #[inline]
 fn entry_in(window: &[u8; 48]) -> Option<(Entry, usize)> {
     let mut numbers = [0_u64; 4];
-    let (mut field, mut at) = (0_usize, 0_usize);
-    while *window.get(at)? != 0 {
-        let [delta, first, digits @ ..] = window.get(at..)?.first_chunk::<10>()?;
-        field += usize::from(*delta);
-        let number = numbers.get_mut(field.wrapping_sub(1))?;
-        if *first < 0x80 {
-            *number = u64::from(*first);
-            at += 2;
-        } else {
-            let width = first.wrapping_neg();
-            let unused = 8_u8.checked_sub(width)?;
-            *number = u64::from_be_bytes(*digits) >> (8 * unused);
-            at += 2 + usize::from(width);
+    let mut at = 0_usize;
+    let mut is_sound = true;
+    let mut delta = 1_u8;
+    for number in &mut numbers {
+        let [found, first, digits @ ..] = window.get(at..)?.first_chunk::<10>()?;
+        if *found != delta {
+            // This one is zero; the next that is present says that it is further on.
+            delta += 1;
+            continue;
         }
+        delta = 1;
+        // Both readings are made and one is taken: what a number is like cannot be foretold.
+        let width = first.wrapping_neg();
+        let is_short = *first < 0x80;
+        is_sound &= is_short || width <= 8;
+        let long = u64::from_be_bytes(*digits) >> (64_u8.wrapping_sub(8 * (width & 15)) & 63);
+        *number = if is_short { u64::from(*first) } else { long };
+        at += 2 + if is_short { 0 } else { usize::from(width & 15) };
+    }
+    if !is_sound || *window.get(at)? != 0 {
+        return None;
     }
     let [token, peer, version, free] = numbers;
     let entry = Entry {
