@@ -1,18 +1,17 @@
 //! What it costs to compile the rules of one node, and to follow one event.
 //!
-//! Worlds: `POLICIES` of three shapes in namespaces of equal size, 100 pods a node. The table shows
-//! time and, as "max alloc", the memory that the compiler needs on top of the world.
+//! The table shows time and, as "max alloc", the memory that the compiler needs on top of the world.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+mod clusters;
 
 use divan::{AllocProfiler, Bencher, black_box};
-use weave_npc::Labels;
 use weave_npc::compile::{Compiler, Options};
 use weave_npc::model::{
-    Block, Namespace, NetworkPolicy, Object, ObjectName, Peer, Pod, PodPeer, PortMatch, Ports,
-    Protocol, Rule, Scope, Uid, World,
+    Block, NetworkPolicy, Object, ObjectName, Peer, PodPeer, PortMatch, Ports, Protocol, Rule,
+    Scope, World,
 };
+
+use clusters::{LARGE, MIDDLE, Size, objects, pod, world};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -20,28 +19,6 @@ static ALLOC: AllocProfiler = AllocProfiler::system();
 fn main() {
     divan::main();
 }
-
-/// The size of a world.
-#[derive(Clone, Copy, Debug)]
-struct Size {
-    pods: u32,
-    policies: u32,
-    namespaces: u32,
-}
-
-/// A middling cluster.
-const MIDDLE: Size = Size {
-    pods: 10_000,
-    policies: 1_000,
-    namespaces: 100,
-};
-/// The size that Antrea publishes figures for.
-const LARGE: Size = Size {
-    pods: 100_000,
-    policies: 75_000,
-    namespaces: 25_000,
-};
-const PODS_PER_NODE: u32 = 100;
 
 /// From nothing to the rules of a node, with 10 000 pods and 1 000 policies.
 #[divan::bench(sample_count = 20)]
@@ -110,70 +87,38 @@ fn event(bencher: Bencher<'_, '_>, size: Size, number: u32) {
         });
 }
 
-fn world(size: Size) -> World {
-    objects(size).collect()
+/// One policy with `peers` different peers: half selectors, half networks. Time per peer must not
+/// grow with their number.
+#[divan::bench(args = [100, 1_000, 10_000], sample_count = 5)]
+fn compile_one_policy_of_many_peers(bencher: Bencher<'_, '_>, peers: u32) {
+    let mut world = world(MIDDLE);
+    let _ = world.apply(Object::Policy(of_many_peers(peers)));
+    bencher.bench_local(|| Compiler::of("node-0", black_box(&world), Options::default()));
 }
 
-fn objects(size: Size) -> impl Iterator<Item = Object> {
-    let namespaces = (0..size.namespaces).map(|number| {
-        let team = format!("team-{}", number % 50);
-        let labels: Labels = [("team", team)].into_iter().collect();
-        Object::Namespace(Namespace::new(format!("ns-{number}"), labels))
+fn of_many_peers(count: u32) -> NetworkPolicy {
+    let peers = (0..count).map(|number| {
+        if number.is_multiple_of(2) {
+            let text = format!("pod-template-hash={:08x}", number / 2);
+            return Peer::Pods(PodPeer {
+                namespaces: Scope::Matching(weave_npc::Selector::everything()),
+                pods: text.parse().expect("a selector"),
+            });
+        }
+        let network = std::net::Ipv4Addr::from(0xac10_0000 + number * 4);
+        Peer::Block(Block {
+            cidr: ipnet::IpNet::new(network.into(), 31).expect("a prefix"),
+            except: Vec::new(),
+        })
     });
-    let pods = (0..size.pods).map(move |number| Object::Pod(pod(size, number, 0)));
-    let policies = (0..size.policies).map(move |number| Object::Policy(policy(size, number)));
-    namespaces.chain(pods).chain(policies)
-}
-
-fn pod(size: Size, number: u32, turn: u32) -> Pod {
-    let namespace = format!("ns-{}", number % size.namespaces);
-    let app = format!("app-{}", (number / size.namespaces + turn) % 10);
-    let labels: Labels = [
-        ("app", app),
-        ("tier", format!("tier-{}", number % 3)),
-        ("pod-template-hash", format!("{:08x}", number / 3)),
-    ]
-    .into_iter()
-    .collect();
-    let name = ObjectName::new(namespace, format!("pod-{number}"));
-    let address = Ipv4Addr::from(0x0a20_0000 + number);
-    Pod::new(name, Uid::new(format!("uid-{number}")))
-        .with_labels(labels)
-        .with_addresses([address.into()])
-        .on_node(format!("node-{}", number / PODS_PER_NODE))
-}
-
-fn policy(size: Size, number: u32) -> NetworkPolicy {
-    let namespace: Arc<str> = format!("ns-{}", number % size.namespaces).into();
-    let turn = number / size.namespaces;
-    let selector = |text: String| text.parse().expect("a selector");
     let ports = vec![PortMatch {
         protocol: Protocol::Tcp,
-        ports: Ports::Range(8000, 8000 + u16::try_from(turn % 8).expect("small")),
+        ports: Ports::Range(443, 443),
     }];
-    let peer = match number % 3 {
-        0 => Peer::Pods(PodPeer {
-            namespaces: Scope::Only(namespace.clone()),
-            pods: selector(format!("app=app-{}", turn % 10)),
-        }),
-        1 => Peer::Pods(PodPeer {
-            namespaces: Scope::Matching(selector(format!("team=team-{}", number % 50))),
-            pods: selector(format!("tier=tier-{}", turn % 3)),
-        }),
-        _ => Peer::Block(Block {
-            cidr: "10.0.0.0/8".parse().expect("a network"),
-            except: vec!["10.32.0.0/20".parse().expect("a network")],
-        }),
-    };
     let rule = Rule {
-        peers: vec![peer],
+        peers: peers.collect(),
         ports,
     };
-    let name = ObjectName::new(namespace, format!("policy-{number}"));
-    let policy = NetworkPolicy::new(name, selector(format!("app=app-{}", turn % 10)));
-    if number.is_multiple_of(2) {
-        policy.with_ingress([rule])
-    } else {
-        policy.with_egress([rule])
-    }
+    let name = ObjectName::new("ns-0", "many");
+    NetworkPolicy::new(name, weave_npc::Selector::everything()).with_ingress([rule])
 }

@@ -44,7 +44,8 @@ type Origins = BTreeSet<String>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clause {
     terms: BTreeMap<Term, (PortSet, Origins)>,
-    blocks: BTreeMap<(Family, PortSet), (Ranges, Origins)>,
+    /// Networks in no order; they are joined when they are written.
+    blocks: BTreeMap<(Family, PortSet), (Vec<Ranges>, Origins)>,
     named: BTreeMap<(Option<Family>, Named), Origins>,
 }
 
@@ -77,7 +78,7 @@ impl Clause {
     fn add_numbers(&mut self, term: &Term, numbers: &PortSet, origin: &str) {
         if let Term::Block(family, ranges) = term {
             let part = self.blocks.entry((*family, numbers.clone())).or_default();
-            part.0.join(ranges);
+            part.0.push(ranges.clone());
             part.1.insert(origin.to_owned());
             return;
         }
@@ -123,7 +124,9 @@ impl Clause {
             .blocks
             .iter()
             .filter(|((of, _), _)| *of == family)
-            .map(|((_, ports), (ranges, origins))| (ranges, ports, origins))
+            .map(|((_, ports), (ranges, origins))| {
+                (Ranges::union(ranges.iter().cloned()), ports, origins)
+            })
             .collect();
         let numbered = parts.iter().filter(|(_, ports, _)| !ports.is_all).count();
         let is_boxed = numbered > builder.box_above();
@@ -136,7 +139,7 @@ impl Clause {
         if is_boxed {
             let boxed = parts.iter().filter(|(_, ports, _)| !ports.is_all);
             let origins: Origins = boxed.clone().flat_map(|part| part.2).cloned().collect();
-            let set = boxes(family, boxed.map(|(ranges, ports, _)| (*ranges, *ports)));
+            let set = boxes(family, boxed.map(|(ranges, ports, _)| (ranges, *ports)));
             let name = builder.own_set(family, set);
             let fields = [
                 family.peer(builder.direction()),

@@ -24,10 +24,7 @@ impl Ranges {
 
     /// The addresses of `block`: its network without its holes.
     pub(super) fn of_block(block: &Block) -> Self {
-        let mut holes = Self::default();
-        for hole in &block.except {
-            holes.join(&Self::of_net(*hole));
-        }
+        let holes = Self::union(block.except.iter().map(|hole| Self::of_net(*hole)));
         let mut kept = Vec::new();
         let (mut next, last) = (number(block.cidr.network()), number(block.cidr.broadcast()));
         for (from, to) in holes.0 {
@@ -45,19 +42,20 @@ impl Ranges {
         Self(kept)
     }
 
-    /// Adds all of `other`.
-    pub(super) fn join(&mut self, other: &Self) {
-        let mut all: Vec<(u128, u128)> = self.0.iter().chain(&other.0).copied().collect();
+    /// The addresses of any of `parts`.
+    pub(super) fn union(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut all: Vec<(u128, u128)> = parts.into_iter().flat_map(|part| part.0).collect();
         all.sort_unstable();
-        self.0.clear();
+        let mut union = Vec::<(u128, u128)>::new();
         for (from, to) in all {
-            match self.0.last_mut() {
+            match union.last_mut() {
                 Some((_, end)) if end.checked_add(1).is_none_or(|next| from <= next) => {
                     *end = to.max(*end);
                 }
-                _ => self.0.push((from, to)),
+                _ => union.push((from, to)),
             }
         }
+        Self(union)
     }
 
     /// True if there is no address.
@@ -185,8 +183,11 @@ mod tests {
 
     #[test]
     fn a_hole_of_one_block_is_filled_by_another() {
-        let mut ranges = block("10.0.0.0/24", &["10.0.0.64/26"]);
-        ranges.join(&block("10.0.0.0/25", &[]));
+        let parts = [
+            block("10.0.0.0/24", &["10.0.0.64/26"]),
+            block("10.0.0.0/25", &[]),
+        ];
+        let ranges = Ranges::union(parts);
 
         assert_eq!(
             ranges.as_net(Family::V4),
@@ -210,8 +211,7 @@ mod tests {
             block("10.0.0.0/30", &["10.0.0.0/32"]).as_net(Family::V4),
             None
         );
-        let mut middle = block("10.0.0.1/32", &[]);
-        middle.join(&block("10.0.0.2/32", &[]));
+        let middle = Ranges::union([block("10.0.0.1/32", &[]), block("10.0.0.2/32", &[])]);
         assert_eq!(middle.as_net(Family::V4), None);
     }
 

@@ -62,24 +62,50 @@ impl Manifest {
         self.passed_over += other.passed_over;
     }
 
-    fn read_value(&mut self, mut value: Value, depth: usize) {
-        if value.is_null() {
-            return;
-        }
-        let is_list = text_of(&value, "kind").ends_with("List");
-        match value.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) if is_list && depth < DEEPEST_LIST => {
-                for item in items {
-                    self.read_value(item, depth + 1);
-                }
-            }
-            Some(Value::Null) if is_list => {}
-            _ => match object(&value) {
+    fn read_value(&mut self, value: Value, depth: usize) {
+        let mut items = Vec::new();
+        flatten(value, depth, &mut items);
+        for item in items {
+            match object(&item) {
                 Ok(Some(object)) => self.objects.push(object),
                 Ok(None) => self.passed_over += 1,
                 Err(error) => self.errors.push(error),
-            },
+            }
         }
+    }
+}
+
+/// The objects of `text` as they are written, of any kind; lists are taken apart.
+///
+/// # Errors
+///
+/// The first document that is neither JSON nor YAML.
+pub fn values(text: &str) -> Result<Vec<Value>, ObjectError> {
+    let mut values = Vec::new();
+    for document in split::documents(text) {
+        let value = document.map_err(|(line, reason)| {
+            let place = format!("document at line {line}");
+            ObjectError::new(ObjectRef::default(), place, reason)
+        })?;
+        flatten(value, 0, &mut values);
+    }
+    Ok(values)
+}
+
+/// Appends a value that is no list, or the items of one.
+fn flatten(mut value: Value, depth: usize, values: &mut Vec<Value>) {
+    if value.is_null() {
+        return;
+    }
+    let is_list = text_of(&value, "kind").ends_with("List");
+    match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if is_list && depth < DEEPEST_LIST => {
+            for item in items {
+                flatten(item, depth + 1, values);
+            }
+        }
+        Some(Value::Null) if is_list => {}
+        _ => values.push(value),
     }
 }
 

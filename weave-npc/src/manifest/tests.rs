@@ -117,3 +117,18 @@ fn aliases_cannot_blow_up_a_document() {
 
     assert_eq!(errors(&text).len(), 1);
 }
+
+#[test]
+fn values_are_what_is_written_with_lists_taken_apart() {
+    let text = "kind: List\nitems:\n- kind: Pod\n- kind: Secret\n---\nkind: Node\n";
+
+    let kinds: Vec<String> = values(text)
+        .unwrap()
+        .iter()
+        .map(|value| value["kind"].as_str().unwrap().to_owned())
+        .collect();
+
+    assert_eq!(kinds, ["Pod", "Secret", "Node"]);
+    let error = values("kind: [").unwrap_err().to_string();
+    assert!(error.contains("document at line 1"), "{error}");
+}
