@@ -13,6 +13,7 @@
 pub mod compile;
 #[cfg(feature = "netlink")]
 pub mod conntrack;
+pub mod engine;
 mod index;
 mod labels;
 #[cfg(feature = "manifest")]

@@ -43,6 +43,11 @@ impl Draft {
         &self.id
     }
 
+    /// The set `name`.
+    pub(super) fn set(&self, name: &Name) -> Option<&Arc<Set>> {
+        self.ruleset.tables.get(&self.id)?.sets.get(name)
+    }
+
     /// The chain `name`.
     pub(super) fn chain(&mut self, name: &Name) -> Option<&Arc<Chain>> {
         self.table().chains.get(name)

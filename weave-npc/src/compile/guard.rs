@@ -7,13 +7,14 @@
 //!
 //! Invariant: a frame from a port that is not guarded is not looked at.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::canon::fixed;
 use super::family::Family;
 use crate::ruleset::{
     Base, Chain, Family as TableFamily, Field, Hook, IfName, Key, Match, Name, Policy, Rule, Set,
-    SetRef, Table, TableId, Type, Value, Verdict,
+    SetRef, Span, Table, TableId, Type, Value, Verdict,
 };
 
 /// A port of the bridge and what belongs behind it.
@@ -83,6 +84,37 @@ pub fn guard(ports: impl IntoIterator<Item = GuardedPort>) -> (TableId, Table) {
         TableId::new(TableFamily::Bridge, fixed("weave-guard")),
         table,
     )
+}
+
+/// The ports that a table of [`guard`], read back from the kernel perhaps, guards. A port without a
+/// MAC address is left out.
+pub fn guarded_in(table: &Table) -> Vec<GuardedPort> {
+    let mut ports: BTreeMap<IfName, GuardedPort> = BTreeMap::new();
+    let keys = |name: &str| {
+        let set = table.sets.get(name);
+        set.into_iter().flat_map(|set| set.elements.keys())
+    };
+    for key in keys("macs") {
+        let values: Vec<Value> = key.parts().iter().map(Span::first).collect();
+        if let [Value::IfName(port), Value::Ether(ether)] = *values.as_slice() {
+            ports.insert(port, GuardedPort::new(port, ether, []));
+        }
+    }
+    for key in keys("own4").chain(keys("own6")) {
+        let values: Vec<Value> = key.parts().iter().map(Span::first).collect();
+        let [Value::IfName(port), Value::Ether(_), address] = *values.as_slice() else {
+            continue;
+        };
+        let address = match address {
+            Value::Ipv4(address) => IpAddr::from(address),
+            Value::Ipv6(address) => IpAddr::from(address),
+            _ => continue,
+        };
+        if let Some(entry) = ports.get_mut(&port) {
+            entry.addresses.push(address);
+        }
+    }
+    ports.into_values().collect()
 }
 
 fn chain(guarded: &Name, macs: &Name, own4: &Name, own6: &Name) -> Chain {
@@ -204,6 +236,21 @@ mod tests {
             OWN,
             Packet::carrying(Payload::Other(0x88cc))
         ));
+    }
+
+    #[test]
+    fn the_ports_are_read_out_of_the_table_again() {
+        let port = |name, ether, addresses: &[&str]| {
+            let addresses = addresses.iter().map(|text| text.parse().unwrap());
+            GuardedPort::new(IfName::new(name).unwrap(), ether, addresses)
+        };
+        let ports = vec![
+            port("pod1", OWN, &["10.32.0.1", "fd00::1"]),
+            port("pod2", OTHER, &["10.32.0.2"]),
+        ];
+
+        assert_eq!(guarded_in(&guard(ports.clone()).1), ports);
+        assert_eq!(guarded_in(&Table::new()), []);
     }
 
     #[test]

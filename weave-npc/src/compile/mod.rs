@@ -37,14 +37,15 @@ use std::time::Duration;
 use crate::index::{Changes, Index, View};
 use crate::model::{Direction, ObjectName, Touched, Uid, World};
 use crate::ruleset::{
-    Datum, Entry, Family as TableFamily, Key, Name, Ruleset, TableId, Transaction, Value, Verdict,
+    Datum, Entry, Family as TableFamily, Key, Name, Ruleset, Table, TableId, Transaction, Value,
+    Verdict,
 };
 
 use build::{Built, Ground};
 pub use denial::{Denial, DeniedBy};
 use draft::Draft;
 use family::Family;
-pub use guard::{GuardedPort, guard};
+pub use guard::{GuardedPort, guard, guarded_in};
 pub use options::Options;
 use profile::Profile;
 use sets::Sets;
@@ -131,6 +132,21 @@ impl Compiler {
     /// What the table is called.
     pub fn table(&self) -> &TableId {
         self.draft.id()
+    }
+
+    /// True if a chain of ours decides about packets of a local pod with this address.
+    pub fn is_isolated(&self, address: IpAddr) -> bool {
+        let family = Family::of(address);
+        let sought = key([address]);
+        Direction::BOTH.into_iter().any(|direction| {
+            let map = self.draft.set(&base::dispatch(direction, family));
+            map.is_some_and(|map| map.elements.contains_key(&sought))
+        })
+    }
+
+    /// How many pods of this node the rules know.
+    pub fn local_pods(&self) -> usize {
+        self.local.len()
     }
 
     /// What is denied with the log prefix `prefix`.
@@ -421,6 +437,23 @@ impl Local {
         }
         Some((set, pairs))
     }
+}
+
+/// The addresses that a table of rules, read back from the kernel perhaps, isolates.
+pub fn isolated_in(table: &Table) -> BTreeSet<IpAddr> {
+    let mut found = BTreeSet::new();
+    for family in Family::BOTH {
+        for direction in Direction::BOTH {
+            let map = table.sets.get(&base::dispatch(direction, family));
+            let keys = map.iter().flat_map(|map| map.elements.keys());
+            found.extend(keys.filter_map(|key| match key.parts().first()?.first() {
+                Value::Ipv4(address) => Some(IpAddr::from(address)),
+                Value::Ipv6(address) => Some(IpAddr::from(address)),
+                _ => None,
+            }));
+        }
+    }
+    found
 }
 
 fn key<const N: usize>(addresses: [IpAddr; N]) -> Key {

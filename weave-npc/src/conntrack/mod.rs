@@ -9,11 +9,13 @@
 //! cannot be made here.
 
 mod codec;
+mod revoke;
 mod table;
 
 use std::net::IpAddr;
 
 pub use crate::nfnetlink::NetlinkError;
+pub use revoke::is_forbidden;
 pub use table::Conntrack;
 
 /// One connection.

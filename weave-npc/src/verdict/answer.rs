@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Decision, End, Flow, IpFamily, Options, decide_with};
 use crate::model::{ClusterPort, Direction, Ports, Protocol, Transport, World};
 
 /// The decision about one flow, as a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Answer {
     /// `namespace/name` of a pod, or an address.
