@@ -27,6 +27,8 @@ pub enum Role {
     Lab(Vec<String>),
     /// Questions about network policies, with their words.
     Npc(Vec<String>),
+    /// The controller of network policies, with its flags.
+    Controller(Vec<String>),
     /// The init container.
     Init,
     /// The small program of old scripts, with its words.
@@ -43,6 +45,9 @@ impl Role {
         let base = name.rsplit('/').next().unwrap_or(name);
         if base.ends_with("weaver") {
             return Self::Daemon(words);
+        }
+        if base.ends_with("weave-npc") {
+            return Self::Controller(words);
         }
         match base {
             "init.sh" => return Self::Init,
@@ -69,6 +74,7 @@ impl Role {
             Some("weaveutil") => Self::Utility(words.split_off(1)),
             Some("render") => Self::Render(words.split_off(1)),
             Some("npc") => Self::Npc(words.split_off(1)),
+            Some("weave-npc") => Self::Controller(words.split_off(1)),
             _ => Self::Cli(words),
         }
     }
@@ -98,6 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Role::Daemon(words) => crate::daemon::run(&words),
         Role::Lab(words) => crate::lab::run(words),
         Role::Npc(words) => crate::npc::run(words),
+        Role::Controller(words) => crate::npc::run_controller(&words),
         Role::Init => crate::launch::init::run(),
         Role::Utility(words) => crate::launch::utility::run(&words),
         Role::Render(words) => crate::render::run(&words),
@@ -145,6 +152,9 @@ mod tests {
         assert_eq!(role("weave weaver x"), Role::Daemon(vec!["x".into()]));
         assert_eq!(role("weave lab run"), Role::Lab(vec!["run".into()]));
         assert_eq!(role("weave npc diff"), Role::Npc(vec!["diff".into()]));
+        let flag = || Role::Controller(vec!["--node-name=n1".into()]);
+        assert_eq!(role("weave weave-npc --node-name=n1"), flag());
+        assert_eq!(role("/usr/bin/weave-npc --node-name=n1"), flag());
         assert_eq!(role("weave render"), Role::Render(vec![]));
         assert_eq!(role("/home/weave/init.sh"), Role::Init);
         assert_eq!(

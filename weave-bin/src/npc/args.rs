@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use weave_npc::model::Transport;
 
-/// What network policies mean, asked of ordinary manifests and without a cluster.
+use super::controller::settings::CONTROL;
+
+/// What network policies mean, asked of ordinary manifests and without a cluster, and what the
+/// controller of this node does about them.
 #[derive(Debug, Parser)]
 #[command(
     name = "weave npc",
@@ -27,6 +30,62 @@ pub(super) enum Command {
     Render(Render),
     /// Print the connections that one set of manifests allows and another denies.
     Diff(Diff),
+    /// Print how the controller of this node is.
+    Status(Status),
+    /// Say whether the controller of this node allows a connection and why; exit code 1 if not.
+    Explain(Explain),
+    /// Print which connections were blocked on this node lately, and by what.
+    Blocked(Blocked),
+}
+
+/// Where the controller answers.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// Its control address: IP:PORT or the path of a socket.
+    #[arg(long, value_name = "ADDR", env = "WEAVE_NPC_ADDR", default_value = CONTROL)]
+    pub(super) addr: String,
+}
+
+/// `weave npc status`.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Print an object instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `weave npc explain`.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The client: NAMESPACE/POD or an IP address.
+    #[arg(value_name = "FROM")]
+    pub(super) from: String,
+    /// The server: NAMESPACE/POD or an IP address.
+    #[arg(value_name = "TO")]
+    pub(super) to: String,
+    /// The port and protocol, as 80/TCP; or icmp.
+    #[arg(value_name = "PORT")]
+    pub(super) port: Transport,
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Print a list of records instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `weave npc blocked`.
+#[derive(Debug, Args)]
+pub(super) struct Blocked {
+    /// How far to look back.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
+    pub(super) minutes: u32,
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Print a list of records instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Manifests of one world.

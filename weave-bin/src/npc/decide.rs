@@ -51,11 +51,7 @@ fn one(
     let text = if arguments.json {
         json(&answers)?
     } else {
-        let is_one = answers
-            .windows(2)
-            .all(|pair| pair[0].reason == pair[1].reason);
-        let shown = if is_one { &answers[..1] } else { &answers[..] };
-        shown.iter().map(|answer| line(answer, is_one)).collect()
+        lines(&answers)
     };
     let code = if is_allowed {
         ExitCode::SUCCESS
@@ -63,6 +59,15 @@ fn one(
         ExitCode::FAILURE
     };
     Ok(Outcome { text, code })
+}
+
+/// The decisions about one connection: one line if both families agree.
+pub(super) fn lines(answers: &[Answer]) -> String {
+    let mut pairs = answers.windows(2);
+    let is_one = pairs.all(|pair| pair[0].reason == pair[1].reason);
+    let count = if is_one { 1 } else { answers.len() };
+    let shown = answers.iter().take(count);
+    shown.map(|answer| line(answer, is_one)).collect()
 }
 
 /// Every pod to every pod.

@@ -34,4 +34,13 @@ pub(super) enum Error {
     /// The answer cannot be written as JSON.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The controller does not answer.
+    #[error("{0}: is weave-npc running on this node?")]
+    Ask(String),
+    /// The controller has no answer.
+    #[error("{0}")]
+    Refused(String),
+    /// This process cannot ask.
+    #[error("cannot ask: {0}")]
+    Runtime(std::io::Error),
 }

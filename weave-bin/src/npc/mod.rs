@@ -1,14 +1,17 @@
-//! `weave npc`: what policies mean, asked of manifests and without a cluster.
+//! `weave npc`: what policies mean, asked of manifests and without a cluster; and the controller.
 //!
 //! ```text
 //! args → input (files → world) ─┬→ decide   one flow with its reason, or the whole table
 //!                               ├→ render   the nft ruleset of a node
 //!                               └→ diff     the flows that change
+//! args → ask ── HTTP ── controller          status, explain, blocked
 //! ```
 //!
 //! The answers come from `weave-npc`; this module reads files and prints.
 
 mod args;
+mod ask;
+pub(crate) mod controller;
 mod decide;
 mod diff;
 mod error;
@@ -62,11 +65,19 @@ pub fn run(words: Vec<String>) -> ExitCode {
     }
 }
 
+/// Runs the controller with `words`.
+pub fn run_controller(words: &[String]) -> ExitCode {
+    controller::run(words)
+}
+
 fn carry_out(command: &Command) -> Result<Outcome, Error> {
     match command {
         Command::Decide(decide) => decide::run(decide),
         Command::Render(render) => render::run(render),
         Command::Diff(diff) => diff::run(diff),
+        Command::Status(status) => ask::status(status),
+        Command::Explain(explain) => ask::explain(explain),
+        Command::Blocked(blocked) => ask::blocked(blocked),
     }
 }
 

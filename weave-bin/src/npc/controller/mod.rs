@@ -1,0 +1,140 @@
+//! `weave-npc`: the controller that enforces network policies on this node.
+//!
+//! ```text
+//! settings ─▶ kernel ─▶ source ─▶ task ─▶ HTTP
+//! ```
+//!
+//! What an earlier controller wrote stays in force until everything is known and the new rules take
+//! its place in one batch. Stopping changes nothing in the kernel.
+
+pub(super) mod blocked;
+mod files;
+mod guard;
+mod http;
+mod kernel;
+mod metrics;
+mod old;
+mod ready;
+mod request;
+pub(crate) mod settings;
+pub(super) mod status;
+mod sysctl;
+mod task;
+mod view;
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use weave_npc::compile::Compiler;
+
+use crate::{http as server, logging, stdout};
+use kernel::Kernel;
+use request::Handle;
+use settings::{Settings, Source};
+use task::{Input, Task};
+
+/// Runs the controller until a signal ends it.
+pub(crate) fn run(words: &[String]) -> ExitCode {
+    if settings::wants_help(words) {
+        stdout::show(settings::help());
+        return ExitCode::SUCCESS;
+    }
+    let settings = match Settings::read(words, |name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            logging::fatal(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    logging::start(settings.level);
+    // Two threads: one for the task, which compiles, and one for those who ask meanwhile.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(serve(settings)),
+        Err(error) => Err(format!("cannot start: {error}")),
+    };
+    match outcome {
+        Ok(signal) => {
+            logging::fatal(&format!("Exiting: {signal}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            logging::fatal(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until a signal comes; its name.
+async fn serve(settings: Settings) -> Result<&'static str, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+    info!(
+        "Starting Weaveworks NPC {}; node name \"{}\"",
+        env!("CARGO_PKG_VERSION"),
+        settings.node
+    );
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    let table = Compiler::new("", settings.options.clone()).table().clone();
+    let kernel = Kernel::open(table).map_err(|error| error.to_string())?;
+    let control = server::bind(&settings.control).await.map_err(text)?;
+    let metrics = match &settings.metrics {
+        Some(address) => {
+            let listener = server::bind(address).await.map_err(text)?;
+            info!("Serving /metrics on {address}");
+            Some(listener)
+        }
+        None => None,
+    };
+    let stop = CancellationToken::new();
+    let (inputs, inbox) = mpsc::channel(QUEUE);
+    let handle = Handle(inputs.clone());
+    let source = settings.source.clone();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(Task::new(settings, kernel, inbox, stop.clone()).run());
+    tasks.spawn(listen(control, http::control(handle.clone()), stop.clone()));
+    if let Some(metrics) = metrics {
+        tasks.spawn(listen(metrics, http::public(handle), stop.clone()));
+    }
+    follow(source, inputs, &mut tasks);
+    let name = tokio::select! {
+        _ = terminate.recv() => "terminated",
+        _ = interrupt.recv() => "interrupt",
+        _ = tasks.join_next() => return Err("a task ended: this is a fault of the program".to_owned()),
+    };
+    stop.cancel();
+    Ok(name)
+}
+
+async fn listen(listener: server::Listener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = server::serve(listener, router, stop).await {
+        warn!("HTTP: {error}");
+    }
+}
+
+/// Starts what tells of objects.
+fn follow(source: Source, inputs: mpsc::Sender<Input>, tasks: &mut tokio::task::JoinSet<()>) {
+    match source {
+        Source::Files(directory) => {
+            tasks.spawn(files::follow(directory, inputs));
+        }
+        Source::Cluster => {
+            tasks.spawn(async move {
+                let fault = "there is no way to the API server in this program: give --manifests";
+                let _ = inputs.send(Input::Source(Err(fault.to_owned()))).await;
+                inputs.closed().await;
+            });
+        }
+    }
+}
+
+const QUEUE: usize = 1024;
