@@ -57,6 +57,21 @@ pub(crate) struct Choice {
     pub(crate) conditions: Conditions,
 }
 
+impl Choice {
+    /// Hosts on one switch, in the default range and under ordinary conditions.
+    pub(crate) fn full(name: impl Into<String>, hosts: usize, pods: usize) -> Self {
+        Self {
+            name: name.into(),
+            hosts,
+            pods,
+            topology: Topology::Full,
+            range: net(DEFAULT_RANGE),
+            mtu: None,
+            conditions: Conditions::default(),
+        }
+    }
+}
+
 /// A whole lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {

@@ -325,18 +325,10 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::plan::{Choice, Conditions, DEFAULT_RANGE, Topology};
+    use crate::lab::plan::Choice;
 
     fn record() -> Record {
-        let plan = Plan::new(&Choice {
-            name: "lab".to_owned(),
-            hosts: 2,
-            pods: 1,
-            topology: Topology::Full,
-            range: DEFAULT_RANGE.parse().unwrap(),
-            mtu: None,
-            conditions: Conditions::default(),
-        });
+        let plan = Plan::new(&Choice::full("lab", 2, 1));
         let mut record = Record::new(plan.unwrap(), "info".to_owned());
         record.pods.push(Pod {
             host: 2,

@@ -294,19 +294,11 @@ const RING_WIDTH: usize = 48;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::plan::{Choice, Conditions, DEFAULT_RANGE, Plan, Topology};
+    use crate::lab::plan::{Choice, Plan};
     use crate::lab::record::Pod;
 
     fn record() -> Record {
-        let plan = Plan::new(&Choice {
-            name: "lab".to_owned(),
-            hosts: 2,
-            pods: 1,
-            topology: Topology::Full,
-            range: DEFAULT_RANGE.parse().unwrap(),
-            mtu: None,
-            conditions: Conditions::default(),
-        });
+        let plan = Plan::new(&Choice::full("lab", 2, 1));
         let mut record = Record::new(plan.unwrap(), "info".to_owned());
         for host in 1..=2 {
             record.pods.push(Pod {

@@ -28,7 +28,7 @@ use self::rounds::Paths;
 use super::args::Place;
 use super::error::Error;
 use super::once::once;
-use super::plan::{Choice, Conditions as Terrain, DEFAULT_RANGE, OverlayChoice, Plan, Topology};
+use super::plan::{Choice, OverlayChoice, Plan, Topology};
 use super::progress::Progress;
 use super::record::{Protection, Record, StateDir};
 use super::{build, daemons, underlay};
@@ -147,20 +147,13 @@ async fn measure_overlay(
 
 /// Two hosts on one cable with a pod each.
 fn choice(overlay: &Overlay) -> Choice {
-    Choice {
-        name: overlay.name.clone(),
-        hosts: 2,
-        pods: 1,
+    let mut choice = Choice {
         topology: Topology::Line,
-        range: DEFAULT_RANGE
-            .parse()
-            .expect("invariant: the default range is a network"),
         mtu: overlay.mtu,
-        conditions: Terrain {
-            overlay: overlay.overlay,
-            ..Terrain::default()
-        },
-    }
+        ..Choice::full(&overlay.name, 2, 1)
+    };
+    choice.conditions.overlay = overlay.overlay;
+    choice
 }
 
 /// The hosts as the paths need them; pods 2 and 3 of each are those of the other paths.

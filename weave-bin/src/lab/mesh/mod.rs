@@ -21,7 +21,7 @@ use self::outcome::{Outcome, spread};
 use super::args::Place;
 use super::error::Error;
 use super::once::once;
-use super::plan::{Choice, Conditions, DEFAULT_RANGE, Plan, Topology};
+use super::plan::{Choice, Plan};
 use super::progress::Progress;
 use super::record::{Protection, Record, StateDir};
 use super::{build, daemons, process, underlay};
@@ -82,17 +82,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
 }
 
 fn record(arguments: &Arguments) -> Result<Record, Error> {
-    let mut plan = Plan::new(&Choice {
-        name: arguments.name.clone(),
-        hosts: arguments.hosts,
-        pods: 0,
-        topology: Topology::Full,
-        range: DEFAULT_RANGE
-            .parse()
-            .expect("invariant: the default range is a network"),
-        mtu: None,
-        conditions: Conditions::default(),
-    })?;
+    let mut plan = Plan::new(&Choice::full(&arguments.name, arguments.hosts, 0))?;
     if !arguments.all_addresses {
         for host in &mut plan.hosts {
             host.neighbours.retain(|neighbour| neighbour.number == 1);

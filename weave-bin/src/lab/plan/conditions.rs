@@ -218,18 +218,13 @@ pub(crate) const CABLED: &str = "cabled";
 
 #[cfg(test)]
 mod tests {
-    use super::super::DEFAULT_RANGE;
     use super::*;
 
     fn plan(topology: Topology, conditions: Conditions) -> Result<Plan, PlanError> {
         Plan::new(&Choice {
-            name: "lab".to_owned(),
-            hosts: 4,
-            pods: 1,
             topology,
-            range: DEFAULT_RANGE.parse().unwrap(),
-            mtu: None,
             conditions,
+            ..Choice::full("lab", 4, 1)
         })
     }
 

@@ -4,13 +4,8 @@ use super::*;
 
 fn choice(hosts: usize, topology: Topology) -> Choice {
     Choice {
-        name: "weave-lab".to_owned(),
-        hosts,
-        pods: 2,
         topology,
-        range: DEFAULT_RANGE.parse().unwrap(),
-        mtu: None,
-        conditions: Conditions::default(),
+        ..Choice::full("weave-lab", hosts, 2)
     }
 }
 

@@ -22,7 +22,7 @@ use self::outcome::{Outcome, Restart, Way};
 use super::args::Place;
 use super::error::Error;
 use super::once::once;
-use super::plan::{Choice, Conditions, DEFAULT_RANGE, OverlayChoice, Plan, Topology};
+use super::plan::{Choice, OverlayChoice, Plan};
 use super::probe::reach::{EchoSocket, plain, reach};
 use super::process::{self, Process};
 use super::progress::Progress;
@@ -84,20 +84,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
 }
 
 fn choice(arguments: &Arguments) -> Choice {
-    Choice {
-        name: arguments.name.clone(),
-        hosts: 2,
-        pods: 1,
-        topology: Topology::Full,
-        range: DEFAULT_RANGE
-            .parse()
-            .expect("invariant: the default range is a network"),
-        mtu: None,
-        conditions: Conditions {
-            overlay: arguments.overlay,
-            ..Conditions::default()
-        },
-    }
+    let mut choice = Choice::full(&arguments.name, 2, 1);
+    choice.conditions.overlay = arguments.overlay;
+    choice
 }
 
 async fn measured(

@@ -27,7 +27,7 @@ use self::outcome::{Links, Outcome, Step};
 use super::args::Place;
 use super::error::Error;
 use super::once::once;
-use super::plan::{Choice, Conditions, DEFAULT_RANGE, Plan, Topology};
+use super::plan::{Choice, Plan};
 use super::process::{self, Process};
 use super::progress::Progress;
 use super::record::{Protection, Record, StateDir};
@@ -80,17 +80,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
 }
 
 fn choice(arguments: &Arguments) -> Choice {
-    Choice {
-        name: arguments.name.clone(),
-        hosts: arguments.hosts,
-        pods: 1,
-        topology: Topology::Full,
-        range: DEFAULT_RANGE
-            .parse()
-            .expect("invariant: the default range is a network"),
-        mtu: None,
-        conditions: Conditions::default(),
-    }
+    Choice::full(&arguments.name, arguments.hosts, 1)
 }
 
 async fn rotate(
