@@ -28,10 +28,13 @@ pub(super) fn get(socket: BorrowedFd<'_>, option: i32, buffer: &mut [u8]) -> io:
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
-/// Sets `option` of level `IPPROTO_IP` to `value`, which must hold no pointers.
+/// Sets `option` of level `IPPROTO_IP` to `value`. The one address that may be in it is that of
+/// [`set_with_answer`].
 pub(super) fn set(socket: BorrowedFd<'_>, option: i32, value: &[u8]) -> io::Result<()> {
     let length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
-    // SAFETY: the kernel reads at most `length` bytes at `value`, which are its length.
+    // SAFETY: the kernel reads at most `length` bytes at `value`, which are its length. Where they
+    // hold an address, it writes there as many counters of 16 bytes as `value` counts: the only caller
+    // of `set_with_answer` makes `answer` exactly that long, and it outlives the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -58,18 +61,5 @@ pub(super) fn set_with_answer(
         .get_mut(pointer..pointer + size_of::<usize>())
         .ok_or_else(|| io::Error::other("the request is too short"))?;
     place.copy_from_slice(&address.to_ne_bytes());
-    let length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
-    // SAFETY: the kernel reads at most `length` bytes at `value`, which are its length, and writes
-    // as many counters of 16 bytes through the address as `value` counts: the only caller makes
-    // `answer` exactly that long. Both outlive the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            option,
-            value.as_ptr().cast(),
-            length,
-        )
-    };
-    Errno::result(result).map(drop).map_err(io::Error::from)
+    set(socket, option, value)
 }
