@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ingress of the VXLAN device: frames from other peers. What passes goes on into the bridge.
+ * Ingress of the VXLAN devices: frames from other peers. What passes goes on into the bridge. There is
+ * one device for our port, and one beside it (`aside`) for each port that peers are dialled at, if it is
+ * another.
  */
 #include "flows.h"
 #include "toobig.h"
@@ -26,7 +28,7 @@ static __always_inline int report(struct __sk_buff *skb, const struct bpf_tunnel
 }
 
 /* Does with a frame what `flow` says: into the bridge, or to the next hop with the VNI it has. */
-static __always_inline int forward(struct __sk_buff *skb, const struct flow *flow)
+static __always_inline int forward(struct __sk_buff *skb, const struct flow *flow, int aside)
 {
 	__u32 device = flow->device;
 
@@ -34,7 +36,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct flow *flo
 		skb->mark &= ~IPSEC_MARK;
 	if (!device) {
 		count(WEAVE_DELIVERED);
-		return TC_ACT_OK;
+		return enter(aside);
 	}
 	if (set_tunnel(skb, flow->vni, flow->remote, flow->local))
 		return drop(WEAVE_DROP_ERROR);
@@ -57,11 +59,10 @@ static __always_inline int relay(struct __sk_buff *skb, const struct weave_cell 
 	flow->local = to->local;
 	flow->device = to->device;
 	remember(flow);
-	return forward(skb, flow);
+	return forward(skb, flow, 0);
 }
 
-SEC("classifier")
-int weave_tunnel(struct __sk_buff *skb)
+static __always_inline int receive(struct __sk_buff *skb, int aside)
 {
 	struct bpf_tunnel_key key = {};
 	struct weave_cell *from, *to;
@@ -72,17 +73,17 @@ int weave_tunnel(struct __sk_buff *skb)
 
 	/*
 	 * The driver puts metadata on all that comes from the network. What has none was redirected
-	 * here by the program of the TAP device, which has done all there is to do.
+	 * to our device by another program of ours, which has done all there is to do.
 	 */
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
-		return tap_device() ? TC_ACT_OK : drop(WEAVE_DROP_NO_KEY);
+		return aside ? drop(WEAVE_DROP_NO_KEY) : TC_ACT_OK;
 	if (read_frame(skb, &frame))
 		return drop(WEAVE_DROP_SHORT);
 	flow = flow_of(&frame);
 	if (!flow)
 		return drop(WEAVE_DROP_ERROR);
 	if (flow->vni == key.tunnel_id && is_current(flow, &frame, key.remote_ipv4))
-		return forward(skb, flow);
+		return forward(skb, flow, aside);
 	prepare(flow, &frame, key.remote_ipv4);
 	flow->vni = key.tunnel_id;
 	cells = current_table();
@@ -95,7 +96,7 @@ int weave_tunnel(struct __sk_buff *skb)
 	if (!from || !to || from->mode == WEAVE_UNKNOWN || to->mode == WEAVE_UNKNOWN)
 		return drop(WEAVE_DROP_UNKNOWN);
 	if (is_answer(skb))
-		return answer(skb, from, origin, destination);
+		return answer(skb, from, origin, destination, aside);
 	if (from->mode == WEAVE_SELF)
 		return drop(WEAVE_DROP_OWN);
 	if (!(frame.source | frame.destination) && !frame.type)
@@ -112,5 +113,17 @@ int weave_tunnel(struct __sk_buff *skb)
 		remember(flow);
 	}
 	count(WEAVE_DELIVERED);
-	return TC_ACT_OK;
+	return enter(aside);
+}
+
+SEC("classifier")
+int weave_tunnel(struct __sk_buff *skb)
+{
+	return receive(skb, 0);
+}
+
+SEC("classifier")
+int weave_side(struct __sk_buff *skb)
+{
+	return receive(skb, 1);
 }

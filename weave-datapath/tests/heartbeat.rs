@@ -71,6 +71,7 @@ fn engine(case: &Value) -> Engine {
             short_id: Some(remote),
             local: address(case, "local_ip"),
             remote: address(case, "remote_ip"),
+            port: 6784,
             uid: uid(case),
             encrypted: false,
         },

@@ -28,9 +28,10 @@ fn name() -> impl Strategy<Value = PeerName> {
 }
 
 fn path() -> impl Strategy<Value = Path> {
-    (1..5_u8, 1..3_u8).prop_map(|(remote, local)| Path {
+    (1..5_u8, 1..3_u8, 6784..6786_u16).prop_map(|(remote, local, port)| Path {
         remote: Ipv4Addr::new(10, 0, 0, remote),
         local: Ipv4Addr::new(10, 0, 1, local),
+        port,
     })
 }
 
@@ -96,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
             short_id,
             local: path.local,
             remote: path.remote,
+            port: path.port,
             uid,
             encrypted,
         });
@@ -189,7 +191,11 @@ proptest! {
             prop_assert_eq!(changed.is_some(), was && !health.is_healthy());
             if health.take_send(now) {
                 if let Some(before) = sent {
-                    let least = if acked && !paced { health::SLOW } else { health::FAST };
+                    let least = match (paced, acked) {
+                        (true, _) => PACE,
+                        (false, true) => health::SLOW,
+                        (false, false) => health::FAST,
+                    };
                     prop_assert!(now - before >= least);
                 }
                 sent = Some(now);

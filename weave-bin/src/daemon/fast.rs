@@ -1,13 +1,13 @@
 //! The fast data path: the kernel's side of it, opened or adopted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use tracing::{info, warn};
 use weave_datapath::PeerName as DataName;
 use weave_datapath::bpf::{self, Config, Device, MAC_AGE, self_test};
 use weave_datapath::fastdp::{Engine, EngineConfig, TableUpdate};
-use weave_datapath::netlink::{self, Netlink};
+use weave_datapath::netlink::Netlink;
 use weave_datapath::plane::Switching;
 use weave_mesh::peer::{PeerName, ShortId};
 
@@ -39,10 +39,11 @@ impl Fast {
         let mut config = Config::new(&settings.bpf_dir, DATAPATH)
             .port(port)
             .mtu(settings.mtu);
-        let sleeve = Sleeve::open(settings, name, Switching::Kernel)?;
-        if let Some(sleeve) = &sleeve {
-            let apart = part(netlink, sleeve).await;
-            apart.map_err(|error| StartError::Sleeve(error.to_string()))?;
+        let mut sleeve = Sleeve::open(settings, name, Switching::Kernel)?;
+        if let Some(sleeve) = &mut sleeve {
+            // The programs take and give its frames.
+            let apart = sleeve.put_in_order(netlink, None).await;
+            apart.map_err(StartError::Sleeve)?;
             config = config.tap(sleeve.device());
         }
         let device = Device::open(&config, netlink)
@@ -78,6 +79,7 @@ impl Fast {
         Ok(Self {
             kernel: Kernel {
                 device,
+                netlink: netlink.clone(),
                 ports,
                 sleeve,
                 guard: Guard::start(config),
@@ -131,6 +133,7 @@ fn refusal(settings: &Settings, error: &bpf::Error) -> StartError {
 
 struct Kernel {
     device: Device,
+    netlink: Netlink,
     ports: Vec<Port>,
     sleeve: Option<Sleeve>,
     guard: Guard,
@@ -153,9 +156,9 @@ impl Kernel {
 }
 
 /// News of sleeve, if this host has it.
-async fn news(sleeve: &mut Option<Sleeve>) -> Result<Arrival, WireError> {
+async fn news(sleeve: &mut Option<Sleeve>, netlink: &Netlink) -> Result<Arrival, WireError> {
     match sleeve {
-        Some(sleeve) => sleeve.next_event().await.map(Arrival::Sleeve),
+        Some(sleeve) => sleeve.next_event(netlink, None).await.map(Arrival::Sleeve),
         None => std::future::pending().await,
     }
 }
@@ -177,6 +180,16 @@ impl Wire for Kernel {
             .map_err(refused)
     }
 
+    async fn open_port(&mut self, port: u16) -> Result<(), WireError> {
+        let opened = self.device.open_port(port, &self.netlink).await;
+        opened.map_err(refused)
+    }
+
+    async fn close_ports(&mut self, but: &BTreeSet<u16>) -> Result<(), WireError> {
+        let closed = self.device.close_ports(but, &self.netlink).await;
+        closed.map_err(refused)
+    }
+
     fn sleeve(&mut self) -> Option<&mut dyn SleeveWire> {
         self.sleeve
             .as_mut()
@@ -189,7 +202,7 @@ impl Wire for Kernel {
                 heartbeat = self.device.next_event() => {
                     return heartbeat.map(Arrival::Heartbeat).map_err(refused);
                 }
-                arrival = news(&mut self.sleeve) => return arrival,
+                arrival = news(&mut self.sleeve, &self.netlink) => return arrival,
                 device = self.guard.next() => self.replace(device),
             }
         }
@@ -209,17 +222,24 @@ impl Wire for Kernel {
                 .collect();
             let sleeve = self.sleeve.iter().flat_map(Sleeve::counters);
             all.extend(sleeve.map(|(name, count)| (format!("sleeve_{name}"), count)));
-            all.insert("repairs".to_owned(), self.repairs);
+            let of_sleeve = self.sleeve.as_ref().map_or(0, Sleeve::repairs);
+            all.insert("repairs".to_owned(), self.repairs + of_sleeve);
             all
         });
         let macs = self.device.macs().unwrap_or_default();
+        let sides = self.device.sides().into_iter();
+        let sides = sides.map(|(name, index)| Port {
+            index,
+            name,
+            kind: VXLAN,
+        });
         View {
             interface: format!(
                 "{} (via BPF, {})",
                 self.device.tunnel_name(),
                 self.device.hook()
             ),
-            ports: self.ports.clone(),
+            ports: self.ports.iter().cloned().chain(sides).collect(),
             counters: counters.unwrap_or_default(),
             macs: macs
                 .into_iter()
@@ -236,15 +256,6 @@ impl Wire for Kernel {
 
 fn refused(error: impl std::fmt::Display) -> WireError {
     WireError(error.to_string())
-}
-
-/// Brings the device of sleeve up, apart from the bridge: the programs take and give its frames.
-async fn part(netlink: &Netlink, sleeve: &Sleeve) -> Result<(), netlink::Error> {
-    let link = netlink.require_link(sleeve.device()).await?;
-    if link.master.is_some() {
-        netlink.set_master(link.index, None).await?;
-    }
-    sleeve.bring_up(netlink).await
 }
 
 pub(super) const DATAPATH: &str = "vethwe-datapath";

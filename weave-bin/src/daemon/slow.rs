@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing of the fast path is left on the host, so that no frame has two ways.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -46,9 +46,9 @@ impl Slow {
         let table = Arc::new(SharedTable::new());
         let macs = Arc::clone(&table);
         let sleeve = Sleeve::open(settings, name, Switching::Plane(macs));
-        let sleeve = sleeve?.ok_or_else(|| failed(&"this kernel has no TAP devices"))?;
-        let up = sleeve.bring_up(netlink).await;
-        up.map_err(|error| failed(&error))?;
+        let mut sleeve = sleeve?.ok_or_else(|| failed(&"this kernel has no TAP devices"))?;
+        let placed = sleeve.put_in_order(netlink, Some(&settings.bridge)).await;
+        placed.map_err(StartError::Sleeve)?;
         let port = join(settings, netlink, sleeve.device())
             .await
             .map_err(|error| failed(&error))?;
@@ -61,6 +61,8 @@ impl Slow {
         Ok(Self {
             wire: UserSpace {
                 sleeve,
+                netlink: netlink.clone(),
+                bridge: settings.bridge.clone(),
                 table,
                 port,
                 why,
@@ -104,18 +106,14 @@ async fn clear(settings: &Settings, netlink: &Netlink) -> Result<(), StartError>
     Ok(())
 }
 
-/// Makes the device a port of the bridge that gets all frames for other hosts.
+/// Has the device, a port of the bridge, get all frames for other hosts.
 async fn join(
     settings: &Settings,
     netlink: &Netlink,
     device: &str,
 ) -> Result<Port, weave_datapath::netlink::Error> {
-    let bridge = netlink.require_link(&settings.bridge).await?;
     let link = netlink.require_link(device).await?;
     netlink.set_mtu(link.index, settings.mtu.into()).await?;
-    if link.master != Some(bridge.index) {
-        netlink.set_master(link.index, Some(bridge.index)).await?;
-    }
     netlink.set_flood(link.index, true).await?;
     Ok(Port {
         index: link.index,
@@ -126,6 +124,8 @@ async fn join(
 
 struct UserSpace {
     sleeve: Sleeve,
+    netlink: Netlink,
+    bridge: String,
     table: Arc<SharedTable>,
     port: Port,
     why: String,
@@ -151,8 +151,17 @@ impl Wire for UserSpace {
         Some(self)
     }
 
+    async fn open_port(&mut self, _port: u16) -> Result<(), WireError> {
+        Err(WireError("this host has no tunnel".to_owned()))
+    }
+
+    async fn close_ports(&mut self, _but: &BTreeSet<u16>) -> Result<(), WireError> {
+        Ok(())
+    }
+
     async fn next_event(&mut self) -> Result<Arrival, WireError> {
-        self.sleeve.next_event().await.map(Arrival::Sleeve)
+        let event = self.sleeve.next_event(&self.netlink, Some(&self.bridge));
+        event.await.map(Arrival::Sleeve)
     }
 
     fn sweep(&mut self) -> Result<(), WireError> {
@@ -178,6 +187,7 @@ impl Wire for UserSpace {
             ports: vec![self.port.clone()],
             counters: counters
                 .map(|(name, count)| (format!("sleeve_{name}"), count))
+                .chain([("repairs".to_owned(), self.sleeve.repairs())])
                 .collect(),
             macs,
             ..View::default()

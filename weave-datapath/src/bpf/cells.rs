@@ -9,7 +9,11 @@ use super::abi::{Cell, HOPS, OWN, TREE_SLEEVE, mode};
 use crate::fastdp::{Entry, Hop, Path, PeerName, Route, ShortId, Tables, Vni};
 
 /// The cells that are not zero, ascending by index, and the length of the array that holds them.
-pub(super) fn encode(tables: &Tables, device: u32) -> (Vec<(u32, Cell)>, u32) {
+/// `device`: index of the VXLAN device for a UDP port. Nothing is sent to a port without one.
+pub(super) fn encode(
+    tables: &Tables,
+    device: &impl Fn(u16) -> Option<u32>,
+) -> (Vec<(u32, Cell)>, u32) {
     let mut cells = BTreeMap::new();
     for (id, entry) in &tables.peers {
         cells.insert(u32::from(*id), peer(tables.us, *id, entry, device));
@@ -40,9 +44,11 @@ pub(super) fn encode(tables: &Tables, device: u32) -> (Vec<(u32, Cell)>, u32) {
         let Some(list) = cells.get_mut(&list) else {
             continue;
         };
+        let reached = |hop: &&Hop| Some((**hop, through(&hop.path, device)?));
+        let hops: Vec<(Hop, Cell)> = hops.iter().filter_map(|hop| reached(&hop)).collect();
         let count = u16::try_from(hops.len()).unwrap_or(u16::MAX);
         (list.first, list.count) = (next, count);
-        for hop in hops.iter().take(count.into()) {
+        for (hop, cell) in hops.iter().take(count.into()) {
             let name = tables.peers.get(&hop.id).map_or(0, |entry| entry.name.0);
             let vni = Vni {
                 origin: *origin,
@@ -51,7 +57,7 @@ pub(super) fn encode(tables: &Tables, device: u32) -> (Vec<(u32, Cell)>, u32) {
             let cell = Cell {
                 name,
                 vni: vni.into(),
-                ..through(&hop.path, device)
+                ..*cell
             };
             cells.insert(next, cell);
             next += 1;
@@ -61,8 +67,8 @@ pub(super) fn encode(tables: &Tables, device: u32) -> (Vec<(u32, Cell)>, u32) {
 }
 
 /// The tables that `cells` stand for; `cells[i]` is the cell of index `i`. Cells that make no sense
-/// are left out.
-pub(super) fn decode(cells: &[Cell]) -> Tables {
+/// are left out. `port`: the UDP port of a VXLAN device, by its index.
+pub(super) fn decode(cells: &[Cell], port: &impl Fn(u32) -> Option<u16>) -> Tables {
     let mut tables = Tables::default();
     let at = |index: u32| usize::try_from(index).ok().and_then(|at| cells.get(at));
     tables.us = at(OWN).filter(|own| own.mode == mode::SELF).map(|own| {
@@ -75,7 +81,7 @@ pub(super) fn decode(cells: &[Cell]) -> Tables {
         };
         let route = match cell.mode {
             mode::SELF => Route::Us,
-            mode::FASTDP => Route::Fastdp(path(cell)),
+            mode::FASTDP => path(cell, port).map_or(Route::Unreachable, Route::Fastdp),
             mode::SLEEVE => Route::Sleeve,
             mode::NO_ROUTE => Route::Unreachable,
             _ => continue,
@@ -87,7 +93,7 @@ pub(super) fn decode(cells: &[Cell]) -> Tables {
         } else {
             Some(cell)
         };
-        let hops: Vec<Hop> = list.map(|list| hops(list, &at)).unwrap_or_default();
+        let hops: Vec<Hop> = list.map(|list| hops(list, &at, port)).unwrap_or_default();
         if !hops.is_empty() {
             tables.trees.insert(id, hops);
         }
@@ -98,19 +104,30 @@ pub(super) fn decode(cells: &[Cell]) -> Tables {
     tables
 }
 
-fn hops<'a>(list: &Cell, at: &impl Fn(u32) -> Option<&'a Cell>) -> Vec<Hop> {
+fn hops<'a>(
+    list: &Cell,
+    at: &impl Fn(u32) -> Option<&'a Cell>,
+    port: &impl Fn(u32) -> Option<u16>,
+) -> Vec<Hop> {
     let indices = (0..list.count.into()).map_while(|hop| list.first.checked_add(hop));
     indices
         .map_while(at)
         .filter(|cell| cell.mode == mode::FASTDP)
-        .map(|cell| Hop {
-            id: Vni::from_low_bits(cell.vni).destination,
-            path: path(cell),
+        .filter_map(|cell| {
+            Some(Hop {
+                id: Vni::from_low_bits(cell.vni).destination,
+                path: path(cell, port)?,
+            })
         })
         .collect()
 }
 
-fn peer(us: Option<ShortId>, id: ShortId, entry: &Entry, device: u32) -> Cell {
+fn peer(
+    us: Option<ShortId>,
+    id: ShortId,
+    entry: &Entry,
+    device: &impl Fn(u16) -> Option<u32>,
+) -> Cell {
     let reached = |route: &Path| {
         let vni = us.map(|origin| Vni {
             origin,
@@ -118,7 +135,7 @@ fn peer(us: Option<ShortId>, id: ShortId, entry: &Entry, device: u32) -> Cell {
         })?;
         Some(Cell {
             vni: vni.into(),
-            ..through(route, device)
+            ..through(route, device)?
         })
     };
     let bare = |mode| Cell {
@@ -137,21 +154,22 @@ fn peer(us: Option<ShortId>, id: ShortId, entry: &Entry, device: u32) -> Cell {
     }
 }
 
-fn through(path: &Path, device: u32) -> Cell {
-    Cell {
+fn through(path: &Path, device: &impl Fn(u16) -> Option<u32>) -> Option<Cell> {
+    Some(Cell {
         remote: path.remote.into(),
         local: path.local.into(),
-        device,
+        device: device(path.port)?,
         mode: mode::FASTDP,
         ..Cell::default()
-    }
+    })
 }
 
-fn path(cell: &Cell) -> Path {
-    Path {
+fn path(cell: &Cell, port: &impl Fn(u32) -> Option<u16>) -> Option<Path> {
+    Some(Path {
         remote: Ipv4Addr::from(cell.remote),
         local: Ipv4Addr::from(cell.local),
-    }
+        port: port(cell.device)?,
+    })
 }
 
 #[cfg(test)]
@@ -166,7 +184,22 @@ mod tests {
         Path {
             remote: Ipv4Addr::new(10, 0, 0, host),
             local: Ipv4Addr::new(10, 0, 0, 1),
+            port: if host == 3 { 7784 } else { 6784 },
         }
+    }
+
+    fn device(port: u16) -> Option<u32> {
+        [(6784, 7), (7784, 8)]
+            .iter()
+            .find(|one| one.0 == port)
+            .map(|one| one.1)
+    }
+
+    fn port(device: u32) -> Option<u16> {
+        [(6784, 7), (7784, 8)]
+            .iter()
+            .find(|one| one.1 == device)
+            .map(|one| one.0)
     }
 
     fn tables() -> Tables {
@@ -194,7 +227,7 @@ mod tests {
     }
 
     fn dense(tables: &Tables) -> Vec<Cell> {
-        let (cells, len) = encode(tables, 7);
+        let (cells, len) = encode(tables, &device);
         let mut dense = vec![Cell::default(); usize::try_from(len).unwrap()];
         for (index, cell) in cells {
             dense[usize::try_from(index).unwrap()] = cell;
@@ -204,9 +237,9 @@ mod tests {
 
     #[test]
     fn cells_stand_for_the_tables() {
-        assert_eq!(decode(&dense(&tables())), tables());
-        assert_eq!(decode(&dense(&Tables::default())), Tables::default());
-        assert_eq!(decode(&[]), Tables::default());
+        assert_eq!(decode(&dense(&tables()), &port), tables());
+        assert_eq!(decode(&dense(&Tables::default()), &port), Tables::default());
+        assert_eq!(decode(&[], &port), Tables::default());
     }
 
     #[test]
@@ -215,12 +248,23 @@ mod tests {
 
         assert_eq!(cells[2].vni, 2 << 12);
         assert_eq!(cells[2].remote, 0x0a00_0002);
+        assert_eq!(cells[3].device, 8);
         assert_eq!((cells[2].device, cells[2].mode), (7, mode::FASTDP));
         let own = cells[4096];
         assert_eq!((own.first, own.count), (4097, 2));
         assert_eq!(cells[4098].vni, 3 << 12);
         assert_eq!((cells[2].first, cells[2].count), (4099, 1));
         assert_eq!(cells[4099].vni, 2 | 3 << 12, "the origin stays");
+    }
+
+    #[test]
+    fn a_port_without_a_device_is_not_sent_to() {
+        let only_ours = |port: u16| (port == 6784).then_some(7);
+        let cells: BTreeMap<u32, Cell> = encode(&tables(), &only_ours).0.into_iter().collect();
+
+        assert_eq!(cells[&3].mode, mode::NO_ROUTE);
+        assert_eq!((cells[&4096].first, cells[&4096].count), (4097, 1));
+        assert_eq!(cells[&2].count, 0, "its one hop has no device");
     }
 
     #[test]
@@ -243,7 +287,7 @@ mod tests {
         cells[2].first = u32::MAX;
         cells[4096].count = u16::MAX;
 
-        let read = decode(&cells);
+        let read = decode(&cells, &port);
 
         assert!(!read.peers.contains_key(&id(3)));
         assert!(!read.trees.contains_key(&id(2)));

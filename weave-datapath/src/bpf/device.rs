@@ -1,6 +1,7 @@
 //! Putting the fast path in place, adopting it, using it, removing it.
 
 use std::{
+    collections::BTreeSet,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,7 +13,7 @@ use super::{
     maps::{self, Maps},
     pins::{LINKS, PROGRAMS, Pins},
     programs::{self, Spot},
-    tunnel,
+    side, tunnel,
 };
 use crate::{
     fastdp::{self, Heartbeat, TableUpdate, Tables},
@@ -118,6 +119,9 @@ pub enum Opened {
 #[derive(Debug)]
 pub struct Device {
     tunnel: Link,
+    port: u16,
+    pins: Pins,
+    like: side::Like,
     hook: Hook,
     opened: Opened,
     tables: Tables,
@@ -141,6 +145,7 @@ impl Device {
         let (datapath, bridge_port) = pair(netlink, &config.datapath).await?;
         let left = maps::read_config(&pins);
         let found = tunnel::find(netlink, port).await?;
+        let sides = pins.side_ports();
         let usable = match (&left, &found) {
             (Some(left), Some(tunnel)) => is_of(left, &datapath, tunnel),
             _ => false,
@@ -175,14 +180,31 @@ impl Device {
             }
         };
 
-        tunnel::join(netlink, &tunnel, &bridge_port).await?;
+        let bridge = tunnel::join(netlink, &tunnel, &bridge_port).await?;
+        let like = side::Like {
+            hook,
+            bridge,
+            mtu: mtu.into(),
+        };
+        // Pins without any device are those of hosts that are gone.
+        for port in sides
+            .into_iter()
+            .filter(|port| usable || side::index(*port).is_some())
+        {
+            if let Err(error) = side::ensure(netlink, &pins, port, like).await {
+                tracing::warn!(port, %error, "the tunnel is not open at this port any more");
+            }
+        }
 
         let maps = Maps::open(&pins)?;
         Ok(Self {
-            tables: maps.tables()?,
+            tables: maps.tables(&ports(&tunnel, port))?,
             ring: Ring::new(maps::ring(&pins)?)?,
             sender: Sender::default(),
             tunnel,
+            port,
+            pins,
+            like,
             hook,
             opened,
             maps,
@@ -234,7 +256,7 @@ impl Device {
     /// writes it too.
     pub fn apply(&mut self, update: &TableUpdate) -> Result<(), Error> {
         self.tables.apply(update);
-        self.maps.swap_tables(&self.tables, self.tunnel.index)?;
+        self.write_tables()?;
         if update.macs.is_empty() {
             return Ok(());
         }
@@ -252,6 +274,58 @@ impl Device {
             return Ok(());
         }
         self.apply(&update)
+    }
+
+    fn write_tables(&mut self) -> Result<(), Error> {
+        let devices = devices(&self.tunnel, self.port);
+        self.maps.swap_tables(&self.tables, &devices)
+    }
+
+    /// Opens the tunnel at a UDP port beside ours, for peers that were dialled there, or puts it in
+    /// order. To be called before the first connection that needs it is given to the engine, and
+    /// again every few seconds.
+    ///
+    /// # Errors
+    /// [`Error::Port`]: the port is taken; [`Error::Foreign`]: so is the name of the device.
+    pub async fn open_port(&mut self, port: u16, netlink: &Netlink) -> Result<(), Error> {
+        if port == self.port {
+            return Ok(());
+        }
+        let before = side::index(port);
+        side::ensure(netlink, &self.pins, port, self.like).await?;
+        let is_used = self.tables.paths().any(|path| path.port == port);
+        if is_used && side::index(port) != before {
+            self.write_tables()?;
+        }
+        Ok(())
+    }
+
+    /// Closes the tunnel at the ports that are neither in `but` nor in the tables.
+    ///
+    /// # Errors
+    /// The first failure, after everything has been tried.
+    pub async fn close_ports(
+        &mut self,
+        but: &BTreeSet<u16>,
+        netlink: &Netlink,
+    ) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        let used: BTreeSet<u16> = self.tables.paths().map(|path| path.port).collect();
+        for port in self.pins.side_ports() {
+            if !used.contains(&port) && !but.contains(&port) {
+                outcome = outcome.and(side::remove(netlink, &self.pins, port).await);
+            }
+        }
+        outcome
+    }
+
+    /// Names and interface indices of the VXLAN devices at ports beside ours.
+    #[must_use]
+    pub fn sides(&self) -> Vec<(String, u32)> {
+        let ports = self.pins.side_ports().into_iter();
+        ports
+            .filter_map(|port| Some((tunnel::name(port), side::index(port)?)))
+            .collect()
     }
 
     /// The next special frame from a peer.
@@ -311,6 +385,7 @@ impl Device {
 /// # Errors
 /// The first failure, after everything has been tried.
 pub async fn remove(config: &Config, netlink: &Netlink) -> Result<(), Error> {
+    let apart = remove_sides(&config.dir, netlink).await;
     let unpinned = unpin(&config.dir, &tunnel::name(config.port));
     let deleted = match tunnel::find(netlink, config.port).await {
         Ok(Some(tunnel)) => netlink.delete_link(tunnel.index).await.map_err(Error::from),
@@ -322,7 +397,19 @@ pub async fn remove(config: &Config, netlink: &Netlink) -> Result<(), Error> {
         Ok((_, bridge_port)) => tunnel::part(netlink, &bridge_port).await,
         Err(_) => Ok(()),
     };
-    unpinned.and(deleted).and(parted)
+    apart.and(unpinned).and(deleted).and(parted)
+}
+
+async fn remove_sides(dir: &Path, netlink: &Netlink) -> Result<(), Error> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let pins = Pins::open(dir)?;
+    let mut outcome = Ok(());
+    for port in pins.side_ports() {
+        outcome = outcome.and(side::remove(netlink, &pins, port).await);
+    }
+    outcome
 }
 
 fn unpin(dir: &Path, tunnel: &str) -> Result<(), Error> {
@@ -355,6 +442,30 @@ pub(super) async fn pair(netlink: &Netlink, name: &str) -> Result<(Link, Link), 
         name: name.to_owned(),
     })?;
     Ok((link, peer))
+}
+
+/// Index of the VXLAN device for a port; `tunnel` has the port `ours`.
+fn devices(tunnel: &Link, ours: u16) -> impl Fn(u16) -> Option<u32> + use<> {
+    let index = tunnel.index;
+    move |port| {
+        if port == ours {
+            Some(index)
+        } else {
+            side::index(port)
+        }
+    }
+}
+
+/// The inverse of [`devices`].
+fn ports(tunnel: &Link, ours: u16) -> impl Fn(u32) -> Option<u16> + use<> {
+    let own = tunnel.index;
+    move |index| {
+        if index == own {
+            Some(ours)
+        } else {
+            side::port(index)
+        }
+    }
 }
 
 /// Loads and attaches the programs; `true` if the maps that were there are still in use.

@@ -29,8 +29,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// An interface of the tunnel's name is no VXLAN device. Remove or rename it.
-    #[error("interface {name} exists but is no VXLAN device; remove it")]
+    /// An interface of the tunnel's name is no VXLAN device, or one of somebody else. Remove or rename
+    /// it.
+    #[error("interface {name} exists but is no VXLAN device of ours; remove it")]
     Foreign {
         /// Its name.
         name: String,

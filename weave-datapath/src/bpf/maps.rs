@@ -74,7 +74,7 @@ impl Maps {
     }
 
     /// The tables the programs look up, empty before the first write.
-    pub(super) fn tables(&self) -> Result<Tables, Error> {
+    pub(super) fn tables(&self, port: &impl Fn(u32) -> Option<u16>) -> Result<Tables, Error> {
         let failed = |source| Error::kernel("read the forwarding table", source);
         let cells = match self.table.get(&0, 0) {
             Ok(cells) => cells,
@@ -82,12 +82,16 @@ impl Maps {
             Err(source) => return Err(failed(source)),
         };
         let cells: Result<Vec<Cell>, MapError> = cells.iter().collect();
-        Ok(cells::decode(&cells.map_err(failed)?))
+        Ok(cells::decode(&cells.map_err(failed)?, port))
     }
 
     /// Replaces the table. The call returns when no program looks at the old one any more, some
     /// milliseconds later.
-    pub(super) fn swap_tables(&mut self, tables: &Tables, device: u32) -> Result<(), Error> {
+    pub(super) fn swap_tables(
+        &mut self,
+        tables: &Tables,
+        device: &impl Fn(u16) -> Option<u32>,
+    ) -> Result<(), Error> {
         let failed = |source| Error::kernel("write the forwarding table", source);
         let (filled, len) = cells::encode(tables, device);
         let mut array = Array::<MapData, Cell>::create(len, INNER_MAP).map_err(failed)?;

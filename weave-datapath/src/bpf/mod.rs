@@ -22,6 +22,7 @@ mod maps;
 mod pins;
 mod probe;
 mod programs;
+mod side;
 mod sys;
 mod tunnel;
 

@@ -4,6 +4,7 @@
 //! written last and read first, so a directory left half-filled counts as empty.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -66,8 +67,21 @@ impl Pins {
     /// Removes every pin of ours: links first, so that no program runs without its maps.
     pub(super) fn clear(&self) -> Result<(), Error> {
         let names = [&LINKS[..], &PROGRAMS[..], &[CONFIG], &MAPS[..]].concat();
-        let outcomes: Vec<_> = names.into_iter().map(|name| self.remove(name)).collect();
+        let sides = self.side_ports();
+        let sides = sides.into_iter().map(|port| self.remove(&side(port)));
+        let outcomes: Vec<_> = sides
+            .chain(names.into_iter().map(|name| self.remove(name)))
+            .collect();
         outcomes.into_iter().collect()
+    }
+
+    /// The UDP ports beside ours that the tunnel was opened at, ascending.
+    pub(super) fn side_ports(&self) -> BTreeSet<u16> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names
+            .filter_map(|name| name.strip_prefix(SIDE)?.parse().ok())
+            .collect()
     }
 
     /// Removes the directory itself, if it can be: it may be a mount point or hold foreign files.
@@ -83,10 +97,18 @@ pub(super) const CONFIG: &str = "config";
 /// The other maps.
 pub(super) const MAPS: [&str; 5] = ["table", "macs", "generations", "events", "counters"];
 /// The programs, under their names in the object.
-pub(super) const PROGRAMS: [&str; 3] = ["weave_bridge", "weave_tunnel", "weave_user"];
-/// The links of the programs, in the same order.
+pub(super) const PROGRAMS: [&str; 4] = ["weave_bridge", "weave_tunnel", "weave_user", SIDE_PROGRAM];
+/// The program of the tunnel's devices at ports beside ours.
+pub(super) const SIDE_PROGRAM: &str = "weave_side";
+/// The links of the first programs, in the same order. Those of [`SIDE_PROGRAM`] are [`side`].
 pub(super) const LINKS: [&str; 3] = ["link_bridge", "link_tunnel", "link_user"];
 
+/// The pin that stands for the tunnel at a port beside ours: it is open there while the pin is there.
+pub(super) fn side(port: u16) -> String {
+    format!("{SIDE}{port}")
+}
+
+const SIDE: &str = "side_";
 const STANDARD: &str = "/sys/fs/bpf";
 
 fn is_bpf(dir: &Path) -> bool {

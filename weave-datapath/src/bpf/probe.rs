@@ -177,6 +177,7 @@ fn tables(us: ShortId, them: ShortId) -> Tables {
     let way = Way {
         remote: Ipv4Addr::LOCALHOST,
         local: Ipv4Addr::LOCALHOST,
+        port: PORT,
     };
     let entry = |name, route| Entry {
         name: PeerName(name),

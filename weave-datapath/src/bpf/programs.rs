@@ -17,7 +17,7 @@ use aya::{
 
 use super::{
     Error,
-    pins::{CONFIG, LINKS, MAPS, PROGRAMS, Pins},
+    pins::{CONFIG, LINKS, MAPS, PROGRAMS, Pins, SIDE_PROGRAM},
 };
 
 /// How programs hang on a device.
@@ -134,6 +134,30 @@ pub(super) fn attach(
         }
     }
     Ok(())
+}
+
+/// Attaches the pinned program for tunnel devices beside ours to `device`, in place of the one there;
+/// `pin` is left behind.
+pub(super) fn attach_side(pins: &Pins, hook: Hook, device: &str, pin: &Path) -> Result<(), Error> {
+    let operation = || format!("open the pinned BPF program {SIDE_PROGRAM}");
+    let program = SchedClassifier::from_pin(pins.path(SIDE_PROGRAM));
+    let mut program = program.map_err(|source| Error::kernel(operation(), source))?;
+    let spot = Spot {
+        device,
+        side: TcAttachType::Ingress,
+    };
+    match hook {
+        Hook::Tcx => attach_tcx(&mut program, spot, pin),
+        Hook::Clsact => {
+            attach_clsact(&mut program, spot)?;
+            if pin.exists() {
+                return Ok(());
+            }
+            // There is no link to pin: the program stands for it.
+            let pinned = program.pin(pin);
+            pinned.map_err(|source| Error::kernel(format!("pin a program of {device}"), source))
+        }
+    }
 }
 
 /// Whether the link pinned at `pin` is attached at `spot` in this network namespace.

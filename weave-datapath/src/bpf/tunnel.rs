@@ -14,8 +14,15 @@ use crate::{
 /// Name of the tunnel device on `port`.
 #[must_use]
 pub fn name(port: u16) -> String {
-    format!("vxlan-{port}")
+    format!("{NAME}{port}")
 }
+
+/// The port in such a name.
+pub(super) fn port_of(name: &str) -> Option<u16> {
+    name.strip_prefix(NAME)?.parse().ok()
+}
+
+const NAME: &str = "vxlan-";
 
 /// The device as it is, if there is one.
 ///
@@ -66,12 +73,12 @@ pub(super) async fn ensure(netlink: &Netlink, port: u16, mtu: u32) -> Result<Lin
     }
 }
 
-/// Makes the device a port of the bridge that `pair` is a port of. The programs must be attached
-/// before: without them the bridge would get whatever comes out of the tunnel.
+/// Makes the device a port of the bridge that `pair` is a port of, whose index is returned. The
+/// programs must be attached before: without them the bridge would get whatever comes out of the tunnel.
 ///
 /// The end of the pair stays a port, as other tools look for it, but gets no frames of its own
 /// accord: whoever it leads to would see, and answer, what belongs to the tunnel.
-pub(super) async fn join(netlink: &Netlink, tunnel: &Link, pair: &Link) -> Result<(), Error> {
+pub(super) async fn join(netlink: &Netlink, tunnel: &Link, pair: &Link) -> Result<u32, Error> {
     let bridge = pair.master.ok_or_else(|| Error::NoBridge {
         name: pair.name.clone(),
     })?;
@@ -81,7 +88,7 @@ pub(super) async fn join(netlink: &Netlink, tunnel: &Link, pair: &Link) -> Resul
     if tunnel.master != Some(bridge) {
         netlink.set_master(tunnel.index, Some(bridge)).await?;
     }
-    Ok(())
+    Ok(bridge)
 }
 
 /// Undoes [`join`] for the end of the pair; the device itself is deleted.

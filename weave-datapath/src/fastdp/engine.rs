@@ -48,6 +48,8 @@ pub struct Connection {
     pub local: Ipv4Addr,
     /// The peer's address of the TCP connection.
     pub remote: Ipv4Addr,
+    /// UDP port of the tunnel in both directions, that of the side that was dialled: open at our end.
+    pub port: u16,
     /// The uid both sides know, from the handshake.
     pub uid: u64,
     /// Whether frames on this connection must be encrypted: then the fast datapath declines it.
@@ -158,6 +160,7 @@ impl Link {
         Path {
             remote: self.connection.remote,
             local: self.connection.local,
+            port: self.connection.port,
         }
     }
 
@@ -187,8 +190,8 @@ impl Engine {
         }
     }
 
-    /// UDP port of the tunnel. Both directions of a connection use the port of the side that was
-    /// dialled: a connection dialled to another port cannot be served.
+    /// Our UDP port of the tunnel. Both directions of a connection use the port of the side that was
+    /// dialled, so it may be another.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.config.port
@@ -526,7 +529,7 @@ impl Engine {
                     id,
                     local: link.connection.local,
                     remote: link.connection.remote,
-                    port: self.config.port,
+                    port: link.connection.port,
                     payload: heartbeat::payload(vni, link.connection.uid, self.config.mtu),
                 });
             }

@@ -112,6 +112,7 @@ mod tests {
         Path {
             remote: Ipv4Addr::new(10, 0, 0, host),
             local: Ipv4Addr::new(10, 0, 0, 1),
+            port: 6784,
         }
     }
 

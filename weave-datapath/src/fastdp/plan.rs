@@ -129,6 +129,7 @@ mod tests {
         let path = Path {
             remote: Ipv4Addr::new(10, 0, 0, 2),
             local: Ipv4Addr::new(10, 0, 0, 1),
+            port: 6784,
         };
         let neighbour = Neighbour {
             id: Some(id(20)),

@@ -17,6 +17,8 @@ pub struct Path {
     pub remote: Ipv4Addr,
     /// Our underlay address towards it.
     pub local: Ipv4Addr,
+    /// UDP port of the tunnel, that of the side that was dialled.
+    pub port: u16,
 }
 
 /// How frames for a peer travel.
@@ -143,7 +145,7 @@ impl Tables {
     }
 
     /// Every path that a way or a copy takes; some more than once.
-    pub(super) fn paths(&self) -> impl Iterator<Item = Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = Path> {
         let ways = self.peers.keys().filter_map(|id| self.path(*id));
         ways.chain(self.trees.values().flatten().map(|hop| hop.path))
     }

@@ -336,9 +336,9 @@ mod tests {
         );
         switch.handle(NOW, 0, Input::Established);
         assert_eq!(switch.reason(), None);
-        let silent = Silence::Here(Duration::from_millis(2500));
+        let silent = Silence::Here(Duration::from_secs(2));
         switch.handle(NOW, 0, Input::Unhealthy(silent));
-        assert_eq!(switch.reason().unwrap(), "fastdp: no heartbeat for 2.5 s");
+        assert_eq!(switch.reason().unwrap(), "fastdp: no heartbeat for 2 s");
         assert_eq!(switch.switched(), 2);
         let last = switch.changes().last().unwrap();
         assert_eq!(last.from.as_deref(), Some("fastdp"));

@@ -204,24 +204,36 @@ impl Plane {
             counters: Counters::default(),
             events,
         });
-        let (ours, theirs) = UnixStream::pair()?;
         let mut plane = Self {
             shared,
-            stop: Some(ours),
+            stop: None,
             threads: Vec::new(),
         };
+        plane.run(tap)?;
+        Ok((plane, inbox))
+    }
+
+    /// Goes on with another TAP device: links, ways, sockets and counters stay.
+    ///
+    /// # Errors
+    /// A thread cannot be started; frames stand still until another call succeeds.
+    pub fn restart(&mut self, tap: &Tap) -> io::Result<()> {
+        self.halt();
+        self.run(tap)
+    }
+
+    fn run(&mut self, tap: &Tap) -> io::Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.stop = Some(ours);
         for (index, queue) in tap.queues().iter().enumerate() {
-            let thread = ingress::Thread::new(
-                Arc::clone(&plane.shared),
-                queue.clone(),
-                theirs.try_clone()?,
-            );
-            plane.spawn(format!("sleeve-tap-{index}"), move || thread.run())?;
+            let thread =
+                ingress::Thread::new(Arc::clone(&self.shared), queue.clone(), theirs.try_clone()?);
+            self.spawn(format!("sleeve-tap-{index}"), move || thread.run())?;
         }
         let queues = tap.queues().iter().cycle();
         for (stream, queue) in [Stream::Whole, Stream::Fragmented].into_iter().zip(queues) {
             let thread = egress::Thread::new(
-                Arc::clone(&plane.shared),
+                Arc::clone(&self.shared),
                 stream,
                 queue.clone(),
                 theirs.try_clone()?,
@@ -230,9 +242,18 @@ impl Plane {
                 Stream::Whole => "sleeve-udp-df",
                 Stream::Fragmented => "sleeve-udp",
             };
-            plane.spawn(name.to_owned(), move || thread.run())?;
+            self.spawn(name.to_owned(), move || thread.run())?;
         }
-        Ok((plane, inbox))
+        Ok(())
+    }
+
+    fn halt(&mut self) {
+        self.stop = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the data plane has panicked");
+            }
+        }
     }
 
     fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -300,11 +321,6 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        self.stop = None;
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the data plane has panicked");
-            }
-        }
+        self.halt();
     }
 }

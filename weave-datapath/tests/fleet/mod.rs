@@ -130,6 +130,7 @@ impl Fleet {
                         short_id: Some(short_id(near)),
                         local: address(host),
                         remote: address(near),
+                        port: 6784,
                         uid: link_id(host, near),
                         encrypted: false,
                     },

@@ -25,6 +25,7 @@ enum Command {
     Close(u64),
     Control(u64, Vec<u8>),
     Routes(Routes),
+    Ports(Option<u16>, mpsc::Sender<()>),
     Ask(Question),
     Repair(mpsc::Sender<(Vec<Damage>, Opened)>),
 }
@@ -53,6 +54,7 @@ pub(crate) struct Start {
     pub(crate) us: PeerName,
     pub(crate) namespace: Namespace,
     pub(crate) config: Config,
+    pub(crate) port: u16,
     pub(crate) outputs: mpsc::Sender<Output>,
 }
 
@@ -90,6 +92,13 @@ impl Daemon {
 
     pub(crate) fn routes(&self, routes: Routes) {
         self.send(Command::Routes(routes));
+    }
+
+    /// Opens the tunnel at a port, and closes it at those that no frame takes.
+    pub(crate) fn ports(&self, open: Option<u16>) {
+        let (sender, answer) = mpsc::channel();
+        self.send(Command::Ports(open, sender));
+        answer.recv().expect("ports open and close");
     }
 
     /// Looks for damage and opens the device again, as a daemon does; what was found.
@@ -140,7 +149,7 @@ async fn run(start: Start, mut commands: UnboundedReceiver<Command>, ready: mpsc
     let mut engine = Engine::new(EngineConfig {
         us: start.us,
         mtu: MTU,
-        port: 6784,
+        port: start.port,
     });
     let begin = Instant::now();
     if let Some(tables) = device.adopted() {
@@ -157,7 +166,16 @@ async fn run(start: Start, mut commands: UnboundedReceiver<Command>, ready: mpsc
             command = commands.recv() => match command {
                 None => return,
                 Some(Command::Connect(connection)) => {
+                    device.open_port(connection.port, &netlink).await.unwrap();
                     engine.handle_connection(begin.elapsed(), connection);
+                }
+                Some(Command::Ports(open, done)) => {
+                    if let Some(port) = open {
+                        device.open_port(port, &netlink).await.unwrap();
+                    }
+                    let but = open.into_iter().collect();
+                    device.close_ports(&but, &netlink).await.unwrap();
+                    done.send(()).unwrap();
                 }
                 Some(Command::Close(id)) => engine.handle_closed(begin.elapsed(), id),
                 Some(Command::Control(id, inner)) => {

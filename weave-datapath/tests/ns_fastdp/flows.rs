@@ -85,6 +85,7 @@ impl Stage {
             .map(|(local, remote)| Path {
                 local: *local,
                 remote: *remote,
+                port: 6784,
             })
             .collect();
         let entry = |name, route| Entry {

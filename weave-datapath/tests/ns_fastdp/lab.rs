@@ -14,7 +14,7 @@ use std::{
 use weave_datapath::{
     bpf::{Config, Hook},
     bridge,
-    fastdp::{Connection, Event},
+    fastdp::{Connection, Event, PORT},
     netlink::Netlink,
     netns::Namespace,
 };
@@ -31,6 +31,8 @@ pub(crate) struct Lab {
     pub(crate) hosts: Vec<Host>,
     pub(crate) graph: Graph,
     hook: Hook,
+    /// UDP port of the tunnel of each host, where it is not the usual one.
+    ports: BTreeMap<usize, u16>,
     outputs: (mpsc::Sender<Output>, mpsc::Receiver<Output>),
     established: BTreeSet<(usize, u64)>,
     next_uid: u64,
@@ -130,15 +132,33 @@ impl Lab {
             hook,
             ..Self::prepared(hosts, graph, pods)
         };
-        for host in 0..hosts {
-            lab.start(host);
-        }
-        let links: Vec<_> = lab.graph.iter().copied().collect();
-        for link in links {
-            lab.connect(link);
-        }
-        lab.settle();
+        lab.run();
         lab
+    }
+
+    /// Hosts with tunnels at these ports. The first host of a link dials the second.
+    pub(crate) fn with_ports(graph: &[(usize, usize)], ports: &[u16]) -> Self {
+        let mut lab = Self {
+            ports: ports.iter().copied().enumerate().collect(),
+            ..Self::prepared(ports.len(), graph, 1)
+        };
+        lab.run();
+        lab
+    }
+
+    fn run(&mut self) {
+        for host in 0..self.hosts.len() {
+            self.start(host);
+        }
+        let links: Vec<_> = self.graph.iter().copied().collect();
+        for link in links {
+            self.connect(link);
+        }
+        self.settle();
+    }
+
+    fn port(&self, host: usize) -> u16 {
+        self.ports.get(&host).copied().unwrap_or(PORT)
     }
 
     /// Hosts, links and pods; no daemon runs and nothing is connected.
@@ -147,6 +167,7 @@ impl Lab {
             hosts: (0..hosts).map(|host| new_host(host, pods)).collect(),
             graph: graph.iter().copied().collect(),
             hook: Hook::Tcx,
+            ports: BTreeMap::new(),
             outputs: mpsc::channel(),
             established: BTreeSet::new(),
             next_uid: 0x0123_4567_89ab_cd00,
@@ -179,6 +200,7 @@ impl Lab {
 
     pub(crate) fn config(&self, host: usize) -> Config {
         Config::new(&self.hosts[host].dir, "vethwe-datapath")
+            .port(self.port(host))
             .mtu(MTU)
             .hook(self.hook)
             .mac_entries(1024)
@@ -195,6 +217,7 @@ impl Lab {
             us: mesh::name(host),
             namespace: self.hosts[host].scratch.namespace.clone(),
             config,
+            port: self.port(host),
             outputs: self.outputs.0.clone(),
         };
         self.hosts[host].daemon = Some(Daemon::start(start));
@@ -227,6 +250,7 @@ impl Lab {
         self.ids.insert((a, b), uid);
         let number = self.graph.iter().position(|link| *link == (a, b)).unwrap();
         let (first, second) = underlay(number);
+        let port = self.port(b);
         for (us, them, local, remote) in [(a, b, first, second), (b, a, second, first)] {
             self.daemon(us).connect(Connection {
                 id: uid,
@@ -234,6 +258,7 @@ impl Lab {
                 short_id: Some(mesh::short_id(them)),
                 local,
                 remote,
+                port,
                 uid,
                 encrypted: false,
             });

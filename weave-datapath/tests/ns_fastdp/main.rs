@@ -11,6 +11,7 @@ mod learning;
 mod mesh;
 #[cfg(feature = "sleeve")]
 mod mixed;
+mod ports;
 mod repair;
 mod restart;
 mod toobig;

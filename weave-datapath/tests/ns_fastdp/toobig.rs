@@ -18,10 +18,10 @@ use crate::{
 /// Bytes of IP packet that the underlay carries: less than the overlay's 1376 and 50 more.
 const NARROW: u32 = 1400;
 /// Enough for many packets of full size.
-const LEN: usize = 1 << 20;
+pub(crate) const LEN: usize = 1 << 20;
 
 /// Makes the underlay of `host` towards `next` narrow.
-fn narrow(lab: &Lab, host: usize, next: usize) {
+pub(crate) fn narrow(lab: &Lab, host: usize, next: usize) {
     let name = format!("u{next}");
     lab.hosts[host].scratch.with(|netlink| async move {
         let link = netlink.require_link(&name).await.unwrap();
@@ -29,7 +29,7 @@ fn narrow(lab: &Lab, host: usize, next: usize) {
     });
 }
 
-fn told(lab: &Lab, host: usize) -> u64 {
+pub(crate) fn told(lab: &Lab, host: usize) -> u64 {
     counters(lab, host).get(Counter::TooBig)
 }
 

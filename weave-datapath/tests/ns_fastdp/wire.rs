@@ -161,7 +161,11 @@ fn a_relayed_frame_keeps_its_vni_and_a_broadcast_names_the_next_hop() {
 /// A tree of `ids`, every hop of which leads to the one real neighbour.
 fn wide_tree(ids: std::ops::Range<u16>) -> TableUpdate {
     let (local, remote) = underlay(0);
-    let path = Path { remote, local };
+    let path = Path {
+        remote,
+        local,
+        port: 6784,
+    };
     let id = |id: u16| ShortId::try_from(id).unwrap();
     let entry = |name| Entry {
         name,

@@ -63,12 +63,33 @@ impl From<&OverlayConnection> for Confirmed {
     }
 }
 
-/// Starts every overlay that both ends have. The connection, and what its switch has decided.
+impl Confirmed {
+    /// The UDP port of the tunnel, if that may carry frames of the connection; `ours`: our own.
+    /// Both directions use the port of the side that was dialled, that of its mesh plus one.
+    ///
+    /// # Errors
+    /// Why it may not, in words for status.
+    pub(super) fn tunnel(&self, ours: u16) -> Result<u16, String> {
+        if self.encrypted {
+            return Err(WITHHELD.to_owned());
+        }
+        if self.outbound {
+            let port = self.peer.port().checked_add(1);
+            return port.ok_or_else(|| "the peer's mesh has the last UDP port".to_owned());
+        }
+        // The port that a peer dials from says nothing.
+        Ok(ours)
+    }
+}
+
+/// Starts every overlay that both ends have. `tunnel`: the UDP port of the tunnel, which is open, or
+/// why it cannot carry frames. The connection, and what its switch has decided.
 pub(super) fn open(
     engine: &mut Engine,
     wire: Option<&mut dyn SleeveWire>,
     now: Duration,
     confirmed: &Confirmed,
+    tunnel: Result<u16, String>,
 ) -> (Served, Vec<Event>) {
     let mut served = Served::new(now, confirmed.remote, confirmed.peer, &confirmed.overlays);
     let mut events = Vec::new();
@@ -77,10 +98,11 @@ pub(super) fn open(
     {
         engine.handle_sealed(confirmed.id, data_name(confirmed.remote), remote);
     }
-    if served.switch.slot_of(FASTDP).is_some()
-        && let Some(why) = start_fastdp(engine, now, confirmed)
-    {
-        events.extend(served.handle(now, FASTDP, Input::Failed(why.to_owned())));
+    if served.switch.slot_of(FASTDP).is_some() {
+        match tunnel.and_then(|port| start_fastdp(engine, now, confirmed, port)) {
+            Ok(port) => served.port = Some(port),
+            Err(why) => events.extend(served.handle(now, FASTDP, Input::Failed(why))),
+        }
     }
     if served.switch.slot_of(SLEEVE).is_some() {
         let link = wire.and_then(|wire| sleeve::open(wire, confirmed));
@@ -100,19 +122,23 @@ pub(super) fn open(
     (served, events)
 }
 
-/// `Some`: why the fast overlay cannot carry the frames of a connection.
-fn start_fastdp(engine: &mut Engine, now: Duration, confirmed: &Confirmed) -> Option<&'static str> {
+/// Has the fast overlay serve a connection through the tunnel at `port`, which is returned.
+///
+/// # Errors
+/// Why it cannot, in words for status.
+fn start_fastdp(
+    engine: &mut Engine,
+    now: Duration,
+    confirmed: &Confirmed,
+    port: u16,
+) -> Result<u16, String> {
     if confirmed.encrypted {
-        return Some(WITHHELD);
+        return Err(WITHHELD.to_owned());
     }
     let addresses = sleeve::address(confirmed.local).zip(sleeve::address(confirmed.peer));
     let Some((local, remote)) = addresses else {
-        return Some("it needs IPv4 between the hosts");
+        return Err("it needs IPv4 between the hosts".to_owned());
     };
-    // Both directions use the tunnel port of the side that was dialled, and only ours is open here.
-    if confirmed.outbound && confirmed.peer.port().checked_add(1) != Some(engine.port()) {
-        return Some("the peer's tunnel has another UDP port than ours");
-    }
     engine.handle_connection(
         now,
         Connection {
@@ -121,11 +147,12 @@ fn start_fastdp(engine: &mut Engine, now: Duration, confirmed: &Confirmed) -> Op
             short_id: confirmed.short_id,
             local,
             remote,
+            port,
             uid: confirmed.uid,
             encrypted: confirmed.encrypted,
         },
     );
-    None
+    Ok(port)
 }
 
 /// Gives a control message to the overlay it is for. What makes no sense is ignored.
@@ -160,7 +187,7 @@ const WITHHELD: &str =
 
 #[cfg(test)]
 mod tests {
-    use weave_datapath::fastdp::EngineConfig;
+    use weave_datapath::fastdp::{EngineConfig, Routes, Transmit};
 
     use super::*;
 
@@ -180,21 +207,44 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_dialled_at_another_port_is_not_served_by_the_tunnel_and_one_that_dials_is() {
-        let why = |outbound, port| {
-            let mut engine = Engine::new(EngineConfig {
-                us: data_name(peer::PeerName::try_from(1).unwrap()),
-                mtu: 1376,
-                port: 6784,
-            });
-            start_fastdp(&mut engine, Duration::ZERO, &confirmed(outbound, port))
-        };
+    fn both_directions_use_the_tunnel_port_of_the_side_that_was_dialled() {
+        let port = |outbound, port| confirmed(outbound, port).tunnel(6784);
 
-        assert_eq!(why(true, 6783), None);
-        let reason = "the peer's tunnel has another UDP port than ours";
-        assert_eq!(why(true, 7783), Some(reason));
-        assert_eq!(why(true, 65535), Some(reason));
-        // The port that such a peer dials from says nothing.
-        assert_eq!(why(false, 50123), None);
+        assert_eq!(port(true, 6783), Ok(6784));
+        assert_eq!(port(true, 7783), Ok(7784));
+        assert!(port(true, 65535).is_err());
+        assert_eq!(port(false, 50123), Ok(6784));
+        let sealed = Confirmed {
+            encrypted: true,
+            ..confirmed(true, 7783)
+        };
+        assert_eq!(sealed.tunnel(6784), Err(WITHHELD.to_owned()));
+    }
+
+    #[test]
+    fn heartbeats_go_to_the_port_of_the_tunnel() {
+        let mut engine = Engine::new(EngineConfig {
+            us: data_name(peer::PeerName::try_from(1).unwrap()),
+            mtu: 1376,
+            port: 6784,
+        });
+        let id = |id: u16| ShortId::try_from(id).unwrap();
+        let mut confirmed = confirmed(true, 7783);
+        confirmed.short_id = Some(id(2));
+        let us = data_name(peer::PeerName::try_from(1).unwrap());
+        let routes = Routes {
+            short_ids: [(us, id(1))].into_iter().collect(),
+            ..Routes::default()
+        };
+        engine.handle_routes(Duration::ZERO, routes);
+        let tunnel = Ok(7784);
+
+        let (served, events) = open(&mut engine, None, Duration::ZERO, &confirmed, tunnel);
+
+        assert_eq!((served.port, events.len()), (Some(7784), 0));
+        assert!(matches!(
+            engine.poll_transmit(),
+            Some(Transmit::Heartbeat { port: 7784, .. })
+        ));
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Served {
     pub(super) remote: PeerName,
     /// The remote end of the mesh connection.
     pub(super) address: SocketAddr,
+    /// UDP port of the tunnel to it, if that serves it.
+    pub(super) port: Option<u16>,
     /// Which overlay carries its frames.
     pub(super) switch: Switch,
     /// The state of sleeve, if it is among the overlays.
@@ -41,6 +43,7 @@ impl Served {
         Self {
             remote,
             address,
+            port: None,
             switch: Switch::new(now, names),
             sleeve: None,
             shown: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! The loop around the engines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,7 @@ pub fn start<W: Wire>(
         resync_at: None,
         room: Followed::new(room),
         measure_at: begun + MEASURE,
+        tend_at: begun + MEASURE,
         mesh,
         events,
         us,
@@ -92,6 +93,8 @@ struct Task<W> {
     room: Followed,
     /// When to ask for the sizes of the ways again.
     measure_at: Instant,
+    /// When to look after the ports of the tunnel again.
+    tend_at: Instant,
     mesh: Mesh,
     events: OverlayEvents,
     us: PeerName,
@@ -132,7 +135,10 @@ impl<W: Wire> Task<W> {
                     // A caller that has gone away needs no answer.
                     let _ = reply.send(self.view(now));
                 }
-                Wake::Time => self.handle_time(now),
+                Wake::Time => {
+                    self.handle_time(now);
+                    self.tend_ports().await;
+                }
             }
             self.settle(now).await;
         }
@@ -148,7 +154,7 @@ impl<W: Wire> Task<W> {
         let due = due
             .into_iter()
             .chain(self.resync_at)
-            .chain([self.measure_at])
+            .chain([self.measure_at, self.tend_at])
             .fold(self.sweep_at, Instant::min);
         tokio::select! {
             () = self.stop.cancelled() => Wake::Stop,
@@ -215,8 +221,16 @@ impl<W: Wire> Task<W> {
     /// The mesh keeps a connection: start every overlay that both ends have.
     async fn handle_confirmed(&mut self, now: Duration, connection: &OverlayConnection) {
         let confirmed = Confirmed::from(connection);
+        let mut tunnel = confirmed.tunnel(self.engine.port());
+        if let Ok(port) = tunnel
+            && port != self.engine.port()
+            && confirmed.overlays.iter().any(|name| name == FASTDP)
+        {
+            let opened = self.wire.open_port(port).await;
+            tunnel = opened.map(|()| port).map_err(|error| error.to_string());
+        }
         let wire = self.wire.sleeve();
-        let (served, events) = confirm::open(&mut self.engine, wire, now, &confirmed);
+        let (served, events) = confirm::open(&mut self.engine, wire, now, &confirmed, tunnel);
         self.connections.insert(confirmed.id, served);
         self.measure(confirmed.id, confirmed.peer);
         self.ways_changed = true;
@@ -250,6 +264,26 @@ impl<W: Wire> Task<W> {
         if self.resync_at.is_some_and(|at| moment >= at) {
             self.resync_at = None;
             self.apply(&TableUpdate::default());
+        }
+    }
+
+    /// Keeps the tunnel open at the ports of peers that were dialled at another than ours, and closes it
+    /// at those that are of no use any more.
+    async fn tend_ports(&mut self) {
+        let moment = Instant::now();
+        if moment < self.tend_at {
+            return;
+        }
+        self.tend_at = moment + MEASURE;
+        let ports = self.connections.values().filter_map(|served| served.port);
+        let ports: BTreeSet<u16> = ports.filter(|port| *port != self.engine.port()).collect();
+        for port in &ports {
+            if let Err(error) = self.wire.open_port(*port).await {
+                warn!("fast data path: {error}");
+            }
+        }
+        if let Err(error) = self.wire.close_ports(&ports).await {
+            warn!("fast data path: {error}");
         }
     }
 

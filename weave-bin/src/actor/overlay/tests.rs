@@ -1,5 +1,6 @@
 //! The data path's task between two meshes on loopback, with a kernel made of channels.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,6 +45,14 @@ impl Wire for FakeWire {
 
     fn sleeve(&mut self) -> Option<&mut dyn SleeveWire> {
         None
+    }
+
+    async fn open_port(&mut self, _port: u16) -> Result<(), WireError> {
+        Ok(())
+    }
+
+    async fn close_ports(&mut self, _but: &BTreeSet<u16>) -> Result<(), WireError> {
+        Ok(())
     }
 
     async fn next_event(&mut self) -> Result<Arrival, WireError> {

@@ -1,5 +1,6 @@
 //! What the task needs of the kernel, so that tests can do without one.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -56,6 +57,22 @@ pub trait Wire: Send + 'static {
         port: u16,
         payload: &[u8],
     ) -> Result<(), WireError>;
+
+    /// Opens the tunnel at a UDP port beside ours, or puts it in order there: to be called before the
+    /// first frame, and again from time to time.
+    ///
+    /// # Errors
+    /// Frames for peers that were dialled there cannot take the tunnel.
+    fn open_port(&mut self, port: u16) -> impl Future<Output = Result<(), WireError>> + Send;
+
+    /// Closes the tunnel at the ports that are neither in `but` nor in use by frames.
+    ///
+    /// # Errors
+    /// Some are left.
+    fn close_ports(
+        &mut self,
+        but: &BTreeSet<u16>,
+    ) -> impl Future<Output = Result<(), WireError>> + Send;
 
     /// Sleeve, if this host has it.
     fn sleeve(&mut self) -> Option<&mut dyn SleeveWire>;

@@ -28,6 +28,7 @@ fn connection() -> Connection {
         short_id: Some(id(20)),
         local: address(1),
         remote: address(2),
+        port: 6784,
         uid: UID,
         encrypted: false,
     }
@@ -180,7 +181,7 @@ fn a_peer_of_ours_is_told_that_it_is_not_heard() {
         inner: note.emit(),
     };
 
-    let silent = NOW + Duration::from_millis(2500);
+    let silent = NOW + Duration::from_secs(2);
     engine.handle_timeout(silent);
     assert!(transmits(&mut engine).contains(&told(Note::Deaf)));
     engine.handle_heartbeat(silent, &heard(UID, address(2)));
@@ -266,6 +267,7 @@ fn the_address_of_the_last_heartbeat_is_where_frames_go() {
     let path = Path {
         remote: address(9),
         local: address(1),
+        port: 6784,
     };
     let update = engine.poll_update(NOW).unwrap();
     assert_eq!(engine.tables().path(id(30)), Some(path));
