@@ -11,7 +11,8 @@ use nix::unistd::{Pid, geteuid};
 
 use super::run::Outcome;
 use super::{Command, Misuse};
-use crate::host::reset::{self, Removed};
+use crate::host::plugins;
+use crate::host::reset::{self, Extent, Removed};
 use crate::http::client::Client;
 use crate::store::{self, Store};
 
@@ -26,6 +27,10 @@ pub(crate) struct Reset {
     bpf_dir: PathBuf,
     /// Name of the bridge.
     bridge: String,
+    /// Only the bridge and what joins it to other hosts.
+    bridge_only: bool,
+    /// Root directories of hosts that lose their CNI plugins.
+    cni_roots: Vec<PathBuf>,
 }
 
 pub(super) fn parse(arguments: &[String]) -> Result<Command, Misuse> {
@@ -34,15 +39,23 @@ pub(super) fn parse(arguments: &[String]) -> Result<Command, Misuse> {
         prefixes: Vec::new(),
         bpf_dir: BPF_DIR.into(),
         bridge: "weave".to_owned(),
+        bridge_only: false,
+        cni_roots: Vec::new(),
     };
     for word in arguments {
         match word.split_once('=') {
             None if word == "--force" => reset.force = true,
+            None if word == "--bridge-only" => reset.bridge_only = true,
+            None if word == "--cni" => reset.cni_roots.extend(ROOTS.map(PathBuf::from)),
+            Some(("--cni", root)) => reset.cni_roots.push(root.into()),
             Some(("--db-prefix", prefix)) => reset.prefixes.push(prefix.into()),
             Some(("--bpf-dir", dir)) => reset.bpf_dir = dir.into(),
             Some(("--weave-bridge", name)) => name.clone_into(&mut reset.bridge),
             _ => return Err(Misuse::Usage),
         }
+    }
+    if reset.bridge_only && !reset.cni_roots.is_empty() {
+        return Err(Misuse::Usage);
     }
     if reset.prefixes.is_empty() {
         reset.prefixes = PREFIXES.map(PathBuf::from).into();
@@ -59,7 +72,8 @@ pub(super) async fn run(client: &Client, reset: &Reset) -> Outcome {
         );
     }
     let mut said = Vec::new();
-    if !reset.force {
+    // The addresses of a daemon that comes back stay its own.
+    if !reset.force && !reset.bridge_only {
         match Outcome::of(client.delete("/peer").await).into_body() {
             // Time for the others to hear of it.
             Ok(_) => tokio::time::sleep(HAND_OVER).await,
@@ -74,9 +88,17 @@ pub(super) async fn run(client: &Client, reset: &Reset) -> Outcome {
             return Outcome::failure(1, error);
         }
     }
-    let mut removed = reset::remove(&reset.bridge, &reset.bpf_dir).await;
-    for prefix in &reset.prefixes {
+    let extent = if reset.bridge_only {
+        Extent::Bridge
+    } else {
+        Extent::All
+    };
+    let mut removed = reset::remove(&reset.bridge, &reset.bpf_dir, extent).await;
+    for prefix in reset.prefixes.iter().filter(|_| !reset.bridge_only) {
         remove_state(prefix, &mut removed);
+    }
+    for root in &reset.cni_roots {
+        plugins::remove(root, &mut removed);
     }
     said.extend(removed.done.iter().map(|what| format!("removed {what}")));
     let text: String = said.iter().map(|line| format!("{line}\n")).collect();
@@ -163,6 +185,8 @@ const PREFIXES: [&str; 4] = [
     "/var/lib/weave/weave-net",
     "/var/lib/weave/weave",
 ];
+/// The root directory of the host, for a command that runs on it, and as the container has it.
+const ROOTS: [&str; 2] = ["/", "/host"];
 const NO_DAEMON: &str = "no daemon answers, so its addresses are not handed over: run \
                          'weave rmpeer' for this host on another";
 const HAND_OVER: Duration = Duration::from_millis(500);
@@ -198,6 +222,16 @@ mod tests {
         assert_eq!(reset.prefixes, [PathBuf::from("/x/y")]);
         assert_eq!((reset.bpf_dir, reset.bridge), ("/z".into(), "w".to_owned()));
         assert_eq!(parsed("now"), Err(Misuse::Usage));
+    }
+
+    #[test]
+    fn plugins_stay_unless_asked_for() {
+        assert_eq!(parsed("").unwrap().cni_roots, [""; 0].map(PathBuf::from));
+        let roots = |line: &str| parsed(line).unwrap().cni_roots;
+        assert_eq!(roots("--cni"), ["/", "/host"].map(PathBuf::from));
+        assert_eq!(roots("--cni=/mnt"), [PathBuf::from("/mnt")]);
+        assert!(parsed("--bridge-only").unwrap().bridge_only);
+        assert_eq!(parsed("--bridge-only --cni"), Err(Misuse::Usage));
     }
 
     #[test]

@@ -12,7 +12,7 @@ Usage: weave [--local] COMMAND
   weave rmpeer PEER_NAME...
   weave expose [ADDR...] [--without-masquerade]
   weave hide [ADDR...]
-  weave reset [--force] [--db-prefix=PATH] [--bpf-dir=DIR]
+  weave reset [--force] [--bridge-only | --cni[=ROOT]] [--db-prefix=PATH] [--bpf-dir=DIR]
   weave version
   weave help
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use tracing::warn;
-use weave_datapath::bridge::{self, Config, Step};
+use weave_datapath::bridge::{self, Config};
 use weave_datapath::netlink::{Link, Netlink};
 
 /// The bridge and its ports, as they were when they were last seen whole.
@@ -73,15 +73,6 @@ impl Links {
             }
         }
         self.index = Some(made.index);
-        let pair_is_new = |step: &Step| matches!(step, Step::CreatePair { .. });
-        if !done.is_empty() && self.ports.contains_key(&self.config.port) {
-            let lost = made.changes.iter().any(pair_is_new);
-            if lost {
-                let text = "the programs of the fast data path went with the old pair; \
-                            start the daemon again";
-                done.push(text.to_owned());
-            }
-        }
         self.remember(&links, made.index);
         Ok(done)
     }

@@ -14,6 +14,7 @@ mod dialect;
 pub mod foreign;
 mod links;
 pub mod old;
+pub mod plugins;
 pub mod reset;
 mod rules;
 pub mod table;

@@ -34,17 +34,29 @@ impl Removed {
     }
 }
 
+/// How much of it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Every trace.
+    All,
+    /// The bridge and what joins it to other hosts: a Weave Net that is started then makes its own.
+    /// Rules and the interfaces of pods stay.
+    Bridge,
+}
+
 /// Removes rules, links and kernel programs of ours and of a Weave Net; the daemon must not run.
-pub async fn remove(bridge: &str, bpf_dir: &Path) -> Removed {
+pub async fn remove(bridge: &str, bpf_dir: &Path, extent: Extent) -> Removed {
     let mut removed = Removed::default();
-    remove_rules(bridge, &mut removed);
-    for (name, outcome) in old::destroy_sets(Part::All) {
-        removed.note(&format!("IP set {name}"), outcome);
+    if extent == Extent::All {
+        remove_rules(bridge, &mut removed);
+        for (name, outcome) in old::destroy_sets(Part::All) {
+            removed.note(&format!("IP set {name}"), outcome);
+        }
     }
     match Netlink::open() {
         Ok(netlink) => {
             remove_programs(&netlink, bpf_dir, &mut removed).await;
-            remove_links(&netlink, bridge, &mut removed).await;
+            remove_links(&netlink, bridge, extent, &mut removed).await;
         }
         Err(error) => removed.left.push(format!("links: {error}")),
     }
@@ -88,14 +100,17 @@ async fn remove_programs(netlink: &Netlink, dir: &Path, removed: &mut Removed) {
 #[cfg(not(feature = "bpf"))]
 async fn remove_programs(_: &Netlink, _: &Path, _: &mut Removed) {}
 
-async fn remove_links(netlink: &Netlink, bridge: &str, removed: &mut Removed) {
+async fn remove_links(netlink: &Netlink, bridge: &str, extent: Extent, removed: &mut Removed) {
     let links = match netlink.links().await {
         Ok(links) => links,
         Err(error) => return removed.left.push(format!("links: {error}")),
     };
     let index = links.iter().find(|link| link.name == bridge);
     let index = index.map(|link| link.index);
-    for link in links.iter().filter(|link| is_weave(link, bridge, index)) {
+    let goes = |link: &&Link| {
+        is_weave(link, bridge, index) && (extent == Extent::All || !is_of_pod(&link.name))
+    };
+    for link in links.iter().filter(goes) {
         let what = format!("interface {}", link.name);
         if link.is_kind("openvswitch") {
             removed.note(&what, leftover::delete_datapath(&link.name));
@@ -120,6 +135,12 @@ fn is_weave(link: &Link, bridge: &str, index: Option<u32>) -> bool {
     let is_tunnel = is_port && link.is_kind("vxlan");
     let is_datapath = link.name == "datapath" && link.is_kind("openvswitch");
     by_name || is_bridge || is_docker || is_tunnel || is_datapath
+}
+
+/// Whether a link is the host's end of a pod's interface: of CNI or docker attach, or of the Docker
+/// plugin.
+fn is_of_pod(name: &str) -> bool {
+    name.starts_with("vethwepl") || name.starts_with("vethwl")
 }
 
 #[cfg(test)]
