@@ -244,6 +244,12 @@ impl Settings {
             _ => None,
         }
     }
+
+    /// UDP port of the fast overlay, if this host is to have it: the mesh port plus one.
+    pub fn tunnel_port(&self) -> Option<u16> {
+        let has_tunnel = self.fastdp && self.overlay;
+        self.listen.port().checked_add(1).filter(|_| has_tunnel)
+    }
 }
 
 fn bad(flag: &'static str, reason: String) -> SettingsError {

@@ -193,6 +193,7 @@ impl Host {
         wanted.exposed = addresses.into_iter().map(|one| (one, true)).collect();
         wanted.keep_local = settings.keep_local;
         wanted.expects_policy = settings.expects_policy;
+        wanted.untracked = settings.tunnel_port();
         let config = plumbing.bridge_config(name, settings.mtu);
         let netlink = plumbing.netlink.clone();
         let started = host::start(wanted, settings.iptables, config, netlink, stop).await;

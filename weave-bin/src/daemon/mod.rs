@@ -23,6 +23,7 @@ mod prepare;
 mod sleeve;
 mod slow;
 mod start;
+mod untracked;
 
 use std::process::ExitCode;
 

@@ -19,6 +19,7 @@ use super::mtu;
 use super::passwords;
 use super::peers;
 use super::prepare::{self, Allocating, Prepared};
+use super::untracked;
 use crate::actor::ipam::{self, Inbox, Ipam};
 use crate::actor::keeper::Keeper;
 use crate::actor::overlay::{self, Overlay, Room};
@@ -117,6 +118,13 @@ impl Daemon {
             found: settings.auto_mtu.then_some(found),
         };
         let overlay = daemon.spawn_datapath(datapath, events, room);
+        if let (Some(overlay), Some(firewall), Some(port)) =
+            (&overlay, host.firewall(), settings.tunnel_port())
+        {
+            let (overlay, firewall) = (overlay.clone(), firewall.clone());
+            let follow = untracked::follow(overlay, firewall, port, daemon.stop.clone());
+            daemon.spawn("conntrack", follow);
+        }
         if settings.auto_mtu {
             daemon.spawn(
                 "MTU",

@@ -19,6 +19,7 @@ pub mod reset;
 mod rules;
 pub mod table;
 mod task;
+pub mod tracking;
 pub mod view;
 pub mod wanted;
 

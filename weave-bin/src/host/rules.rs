@@ -43,6 +43,10 @@ impl Rules {
             for (address, masquerade) in &mut wanted.exposed {
                 *masquerade &= !bare.contains(&address.addr());
             }
+            // An earlier daemon found that the host's rules ask conntrack.
+            wanted.untracked = wanted
+                .untracked
+                .filter(|_| table::is_untracked(&left.table));
         }
         let mut foreign = Foreign::open().map_err(|error| failed(&error))?;
         let mut signs = |backend| foreign.signs(backend).map_err(|error| failed(&error));
@@ -69,6 +73,7 @@ impl Rules {
     /// # Errors
     /// What could not be written. It is noted as a fault, and tried again.
     pub(super) async fn write(&mut self) -> Result<(), FirewallError> {
+        self.view.untracked = self.wanted.untracked;
         self.view.exposed = self.wanted.exposed.iter().map(|(a, m)| (*a, *m)).collect();
         let table = self.keeper.set(&table::table(&self.wanted));
         let table = table.map(drop).map_err(|error| error.to_string());

@@ -41,6 +41,8 @@ enum Request {
     Hide(IpNet, Reply),
     /// Where pods of this host are.
     Local(Vec<IpNet>),
+    /// The UDP port whose packets conntrack leaves alone.
+    Untracked(Option<u16>),
 }
 
 type Reply = oneshot::Sender<Result<(), FirewallError>>;
@@ -101,6 +103,12 @@ impl Firewall {
     pub async fn set_local(&self, local: Vec<IpNet>) {
         // When the task has ended there is nobody to tell.
         let _ = self.requests.send(Request::Local(local)).await;
+    }
+
+    /// Says which UDP port's packets conntrack leaves alone.
+    pub async fn set_untracked(&self, port: Option<u16>) {
+        // When the task has ended there is nobody to tell.
+        let _ = self.requests.send(Request::Untracked(port)).await;
     }
 
     async fn ask(&self, request: impl FnOnce(Reply) -> Request) -> Result<(), FirewallError> {
@@ -192,11 +200,21 @@ impl Task {
             Request::Local(local) => {
                 if self.rules.wanted.local != local {
                     self.rules.wanted.local = local;
-                    if let Err(error) = self.rules.write().await {
-                        warn!("[firewall] {error}");
-                    }
+                    self.write().await;
                 }
             }
+            Request::Untracked(port) => {
+                if self.rules.wanted.untracked != port {
+                    self.rules.wanted.untracked = port;
+                    self.write().await;
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self) {
+        if let Err(error) = self.rules.write().await {
+            warn!("[firewall] {error}");
         }
     }
 

@@ -13,6 +13,8 @@ pub struct View {
     pub backend: Option<(Backend, &'static str)>,
     /// Addresses on the bridge, and whether their subnets are masqueraded.
     pub exposed: Vec<(IpNet, bool)>,
+    /// UDP port whose packets conntrack leaves alone.
+    pub untracked: Option<u16>,
     /// How often rules were put back that others had changed.
     pub rule_repairs: u64,
     /// How often the bridge or its ports were.

@@ -20,6 +20,9 @@ pub struct Wanted {
     pub local: Vec<IpNet>,
     /// Whether a policy controller decides what reaches pods.
     pub expects_policy: bool,
+    /// UDP port whose packets conntrack leaves alone: the fast overlay's, unless the host's own rules
+    /// ask conntrack about them.
+    pub untracked: Option<u16>,
 }
 
 impl Wanted {
@@ -32,6 +35,7 @@ impl Wanted {
             keep_local: false,
             local: Vec::new(),
             expects_policy: false,
+            untracked: None,
         }
     }
 

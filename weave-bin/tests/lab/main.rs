@@ -12,6 +12,7 @@ mod bed;
 mod capture;
 mod outage;
 mod overlays;
+mod tracking;
 
 use bed::{Lab, can_run};
 

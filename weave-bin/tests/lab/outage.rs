@@ -90,7 +90,7 @@ fn with_both_ports_blocked_frames_go_by_the_third_host() {
 }
 
 /// Waits until host 1 reaches host 2 by `overlay`; how long that took.
-fn wait_for(lab: &Lab, overlay: &str, limit: Duration) -> Duration {
+pub(crate) fn wait_for(lab: &Lab, overlay: &str, limit: Duration) -> Duration {
     let begun = Instant::now();
     loop {
         let connection = connection(lab);

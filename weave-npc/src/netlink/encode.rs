@@ -76,6 +76,7 @@ impl<'a> Encoder<'a> {
             Statement::Limit(value) => self.push(limit_expression(value)),
             Statement::Log(value) => self.push(log_expression(value)),
             Statement::SetMark(change) => self.mark(*change),
+            Statement::NoTrack => self.push(RawExpression::named("notrack")),
             Statement::Masquerade(flags) => {
                 let expression = RawExpression::named("masq");
                 self.push(match nat_flags(*flags) {

@@ -316,6 +316,7 @@ impl<F: Fn(&str) -> Option<SetRef>> Lifter<F> {
         let number = |kind| expression.find(kind)?.u32();
         let statement = match expression.name() {
             "counter" => Statement::Counter,
+            "notrack" => Statement::NoTrack,
             "limit" => Statement::Limit(limit_of(expression)?),
             "log" => Statement::Log(log_of(expression)?),
             "masq" => {

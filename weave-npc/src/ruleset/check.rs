@@ -227,6 +227,9 @@ impl Table {
                 {
                     return Err(Fault::Family("translation"));
                 }
+                Statement::NoTrack if family.is_link_layer() => {
+                    return Err(Fault::Family("notrack"));
+                }
                 Statement::Reject(_) if family != Family::Inet => {
                     return Err(Fault::Family("reject"));
                 }

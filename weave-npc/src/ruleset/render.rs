@@ -165,6 +165,7 @@ impl Display for Statement {
             Self::Limit(limit) => limit.fmt(f),
             Self::Log(log) => log.fmt(f),
             Self::SetMark(change) => change.fmt(f),
+            Self::NoTrack => f.write_str("notrack"),
             Self::Masquerade(flags) => flags.fmt(f),
             Self::Snat(target) => write!(f, "snat {target}"),
             Self::Dnat(target) => write!(f, "dnat {target}"),

@@ -50,6 +50,8 @@ pub enum Statement {
     Log(Log),
     /// Changes the packet's mark.
     SetMark(MarkChange),
+    /// Conntrack leaves the packet alone (prerouting and output, ahead of conntrack's -200).
+    NoTrack,
     /// Source becomes the address of the device the packet leaves by (nat, postrouting).
     Masquerade(NatFlags),
     /// Source becomes this address (nat, postrouting and input).

@@ -78,6 +78,8 @@ pub enum Deed {
     Logged(Option<Comment>, Option<u16>),
     /// Its mark changed to this.
     Marked(u32),
+    /// Conntrack will leave it alone.
+    Untracked,
     /// Its source became that of the device.
     Masqueraded,
     /// Its source changed.
@@ -152,7 +154,7 @@ impl<'a> Walk<'a> {
             packet.iif
         };
         for entry in &self.entries {
-            let is_new = packet.ct_state == CtState::NEW;
+            let is_new = pass.packet.ct_state == CtState::NEW;
             let sees = takes(entry.id.family)
                 && entry.base.hook == hook
                 && (entry.base.device.is_none() || entry.base.device == device)
@@ -253,6 +255,10 @@ impl Pass {
                 Statement::SetMark(change) => {
                     self.packet.mark = change.apply(self.packet.mark);
                     Deed::Marked(self.packet.mark)
+                }
+                Statement::NoTrack => {
+                    self.packet.ct_state = CtState::UNTRACKED;
+                    Deed::Untracked
                 }
                 Statement::Masquerade(_) => Deed::Masqueraded,
                 Statement::Snat(target) => Deed::Snat(*target),

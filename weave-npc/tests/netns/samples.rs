@@ -362,6 +362,14 @@ fn inet() -> Table {
                 .then(Statement::Dnat(to("fd00::1", Some(53)))),
         );
     table.add_chain(name("prerouting"), prerouting);
+    let raw = Chain::at(Base::filter(Hook::Prerouting, -300)).with(
+        Rule::new()
+            .when(Field::IifName.is(if_name("weave")).negate())
+            .when(Field::L4Proto.is(Value::Proto(17)))
+            .when(Field::DestPort.is(Value::Port(6784)))
+            .then(Statement::NoTrack),
+    );
+    table.add_chain(name("raw"), raw);
     table
 }
 

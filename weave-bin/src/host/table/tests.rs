@@ -170,3 +170,33 @@ fn overlapping_places_of_pods_are_one_set() {
     let local = &rules.tables[&id()].sets[LOCAL4];
     assert_eq!(local.elements.len(), 1);
 }
+
+#[test]
+fn packets_between_hosts_are_no_connections() {
+    let mut wanted = wanted("docker");
+    wanted.untracked = Some(6784);
+    let rules = Ruleset::new().with(id(), table(&wanted));
+    rules.check().unwrap();
+    let is_untracked = |hook, device: &str, protocol, port| {
+        let addresses = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let transport = Transport::Ports(40000, port);
+        let mut packet = Packet::new(addresses[0], addresses[1], protocol, transport);
+        packet.iif = Some(IfName::new(device).unwrap());
+        let outcome = Walk::new(&rules).run(hook, &packet);
+        outcome
+            .steps
+            .iter()
+            .any(|step| step.deed == Deed::Untracked)
+    };
+
+    assert!(is_untracked(Hook::Prerouting, "eth0", 17, 6784));
+    assert!(is_untracked(Hook::Output, "eth0", 17, 6784));
+    // Sleeve hears answers on the port it sends from: the host's rules may count on that.
+    assert!(!is_untracked(Hook::Prerouting, "eth0", 17, 6783));
+    assert!(!is_untracked(Hook::Prerouting, "eth0", 6, 6784));
+    // A pod that talks to such a port elsewhere is translated.
+    assert!(!is_untracked(Hook::Prerouting, "weave", 17, 6784));
+    assert!(super::is_untracked(&table(&wanted)));
+    wanted.untracked = None;
+    assert!(!super::is_untracked(&table(&wanted)));
+}

@@ -197,6 +197,28 @@ fn chains_that_translate_see_new_connections_only_and_accept() {
 }
 
 #[test]
+fn what_conntrack_leaves_alone_is_not_translated() {
+    let raw = Rule::new().then(Statement::NoTrack);
+    let translate = Rule::new().then(Statement::Dnat(NatTarget {
+        address: [192, 0, 2, 1].into(),
+        port: None,
+    }));
+    let mut table = Table::new();
+    let chain = Chain::at(Base::filter(Hook::Prerouting, -300)).with(raw);
+    table.add_chain(name("raw"), chain);
+    let chain = Chain::at(Base::nat(Hook::Prerouting, -100)).with(translate);
+    table.add_chain(name("nat"), chain);
+    let ruleset = Ruleset::new().with(TableId::new(Family::Ip, name("t")), table);
+    ruleset.check().unwrap();
+
+    let outcome = Walk::new(&ruleset).run(Hook::Prerouting, &packet());
+
+    let deeds: Vec<_> = outcome.steps.into_iter().map(|step| step.deed).collect();
+    assert_eq!(deeds[0], Deed::Untracked);
+    assert!(!deeds.iter().any(|deed| matches!(deed, Deed::Dnat(_))));
+}
+
+#[test]
 fn limits_never_bite() {
     let limit = Limit {
         rate: 1,
