@@ -4,6 +4,7 @@
 //! path and in a link's alias (CNI specification 1.1.0, section 2 "Parameters").
 
 use super::error::{Code, Error};
+use super::policy::Pod;
 
 /// The commands of CNI 1.1.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub(super) struct Call {
     pub(super) path: Vec<String>,
     /// Whether `CNI_NETNS` may name the host's own namespace (`CNI_NETNS_OVERRIDE`).
     pub(super) any_netns: bool,
+    /// The pod, if `CNI_ARGS` names one.
+    pub(super) pod: Option<Pod>,
 }
 
 impl Call {
@@ -105,6 +108,7 @@ impl Call {
                 value("CNI_NETNS_OVERRIDE").as_str(),
                 "1" | "true" | "True" | "TRUE"
             ),
+            pod: Pod::parse(&value("CNI_ARGS")),
         };
         if matches!(command, Command::Add | Command::Del | Command::Check) {
             check_container_id(&call.container_id)?;

@@ -67,6 +67,24 @@ impl Daemon {
         Ok((address, is_fresh))
     }
 
+    /// Where the policy controller answers; nothing if none is expected, or the daemon is too old to
+    /// know.
+    pub(super) async fn controller(&self) -> Result<Option<String>, Error> {
+        let path = "/npc";
+        match self.limited().get(path).await {
+            Ok(found) if found.status.as_u16() == 404 => Ok(None),
+            answer => {
+                let body = self.body("Get", path, answer)?;
+                Ok(Some(body.trim().to_owned()))
+            }
+        }
+    }
+
+    /// The time that is left of the limit.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Puts `address` on the bridge.
     pub(super) async fn expose(&self, address: IpNet) -> Result<(), Error> {
         let path = format!("/expose/{address}");
@@ -96,8 +114,7 @@ impl Daemon {
     }
 
     fn limited(&self) -> Client {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        self.client.clone().with_limit(left)
+        self.client.clone().with_limit(self.left())
     }
 
     /// The body of a successful answer; else an error in the words known from bug reports.

@@ -15,6 +15,7 @@ mod ipam;
 mod kernel;
 mod lease;
 mod net;
+mod policy;
 mod result;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use super::edge::{Bridge, Edge, Wish};
 use super::error::{Code, Error};
 use super::lease::Lease;
 use super::result::{Attachment, Interface};
-use super::{Scene, delegate};
+use super::{Scene, delegate, policy};
 
 /// ADD. Calling it again for the same container and interface gives the same result.
 ///
@@ -35,9 +35,25 @@ pub(super) async fn add<E: Edge>(scene: &mut Scene<'_, E>) -> Result<Attachment,
             Error::new(Code::NoBridge, text)
         })?;
     let lease = Lease::take(scene, &settings.ipam).await?;
-    match connect(scene, &settings, &bridge, &lease, netns).await {
-        Ok(attachment) => Ok(attachment),
+    let placed = policy::place(scene, &lease).await;
+    let outcome = match &placed {
+        Ok(_) => connect(scene, &settings, &bridge, &lease, netns).await,
+        Err(error) => Err(error.clone()),
+    };
+    let placed = placed.ok().flatten();
+    match outcome {
+        Ok(attachment) => {
+            if let Some(placed) = placed
+                && let Err(reason) = placed.guard(&attachment).await
+            {
+                scene.log(format!("the pod is not held to its addresses: {reason}"));
+            }
+            Ok(attachment)
+        }
         Err(error) => {
+            if let Some(placed) = placed {
+                placed.undo().await;
+            }
             if let Err(left) = lease.undo(scene).await {
                 scene.log(format!("unable to release IP address: {left}"));
             }

@@ -144,6 +144,7 @@ impl Daemon {
             host,
             reporter,
             keeps_local: settings.keep_local,
+            policy: settings.expects_policy.then(crate::npc::control_address),
         };
         daemon.spawn_http(control, status, parts);
         Ok(daemon)

@@ -5,6 +5,7 @@ mod arguments;
 pub mod client;
 mod ip;
 mod mesh;
+mod npc;
 mod pages;
 mod server;
 

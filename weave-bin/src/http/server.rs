@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use weave_mesh::tokio::Mesh;
 
-use super::{answer, ip, mesh, pages};
+use super::{answer, ip, mesh, npc, pages};
 use crate::actor::ipam::Ipam;
 use crate::actor::keeper::Keeper;
 use crate::args::daemon::ListenAddress;
@@ -37,11 +37,15 @@ pub struct Control {
     pub reporter: Reporter,
     /// Whether traffic to pods of this host keeps its source.
     pub keeps_local: bool,
+    /// Where the policy controller answers, when one is expected.
+    pub policy: Option<String>,
 }
 
 /// Every path.
 pub fn control(control: Control) -> Router {
-    let router = pages::routes(control.clone()).merge(mesh::routes(control.clone()));
+    let router = pages::routes(control.clone())
+        .merge(mesh::routes(control.clone()))
+        .merge(npc::routes(control.clone()));
     let addresses = control.ipam.map_or_else(ip::without_addresses, ip::routes);
     finish(router.merge(addresses))
 }

@@ -65,6 +65,14 @@ pub fn run(words: Vec<String>) -> ExitCode {
     }
 }
 
+/// Where the controller of this node answers: `WEAVE_NPC_ADDR`, else the default.
+pub fn control_address() -> String {
+    let given = std::env::var("WEAVE_NPC_ADDR").ok();
+    given
+        .filter(|address| !address.is_empty())
+        .unwrap_or_else(|| controller::settings::CONTROL.to_owned())
+}
+
 /// Runs the controller with `words`.
 pub fn run_controller(words: &[String]) -> ExitCode {
     controller::run(words)

@@ -69,7 +69,8 @@ impl Node {
 
     /// A pod with this address.
     pub(crate) fn pod(&mut self, address: &str) -> Namespace {
-        let id = format!("pod{}", self.names.len());
+        // Shorter ids are not used in names of ports.
+        let id = format!("{}pod-npc", self.names.len());
         let name = format!("{}-{id}", self.tag);
         let pod = Namespace::create_named(&name).unwrap();
         self.names.push(name);

@@ -106,13 +106,13 @@ fn a_guarded_pod_cannot_borrow_an_address() {
         let form = [("port", port), ("mac", mac), ("address", "10.32.0.4")];
         node.post("/guard", &form)
     };
-    let answer = guarded(&mac, "vethweplpod2");
+    let answer = guarded(&mac, "vethwepl2pod-np");
     assert!(answer.is_success(), "{}", answer.body);
 
     assert!(!borrowed(), "{}", node.log());
     let own = reaches(&other, &node.host, "10.32.0.1:0");
     assert!(own, "its own address passes: {}", node.log());
-    assert_eq!(node.status()["guarded"][0], "vethweplpod2");
+    assert_eq!(node.status()["guarded"][0], "vethwepl2pod-np");
 }
 
 #[test]
@@ -123,14 +123,14 @@ fn the_guard_outlives_the_controller() {
     let _pod = node.pod("10.32.0.4");
     node.write("world.yaml", WORLD);
     node.start(&[]);
-    for port in ["vethweplpod1", "nobody"] {
-        let form = [
-            ("port", port),
-            ("mac", "02:00:00:00:00:09"),
-            ("address", "10.32.0.4"),
-        ];
-        assert!(node.post("/guard", &form).is_success());
-    }
+    let guard = |port| {
+        let mac = ("mac", "02:00:00:00:00:09");
+        node.post("/guard", &[("port", port), mac, ("address", "10.32.0.4")])
+    };
+    assert!(guard("vethwepl1pod-np").is_success());
+    let refused = guard("nobody");
+    assert_eq!(refused.status.as_u16(), 409);
+    assert_eq!(refused.body, "port \"nobody\": there is no such device\n");
 
     node.kill();
     node.start(&[]);
@@ -139,7 +139,7 @@ fn the_guard_outlives_the_controller() {
         let guarded = node.status()["guarded"].clone();
         guarded
             .as_array()
-            .is_some_and(|ports| *ports == ["vethweplpod1"])
+            .is_some_and(|ports| *ports == ["vethwepl1pod-np"])
     });
 }
 

@@ -102,6 +102,12 @@ pub(super) struct Book {
     pub(super) silent: bool,
     /// Do not say whether an address is fresh, as Weave Net's daemon.
     pub(super) is_old: bool,
+    /// Where the policy controller answers, if one is expected. The fake is one itself.
+    pub(super) controller: Option<String>,
+    /// What the controller was told, as forms.
+    pub(super) told: Vec<String>,
+    /// Say so often that the pod is not known.
+    pub(super) unknown: usize,
 }
 
 /// A daemon on a loopback port; it serves until the test process ends.
@@ -156,11 +162,22 @@ fn exchange(mut stream: TcpStream, book: &Mutex<Book>) {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .map_or(0, |(_, length)| length.parse().unwrap());
+    let mut form = vec![0; length];
+    stream.read_exact(&mut form).unwrap();
     let mut words = head.split_whitespace();
     let (verb, path) = (words.next().unwrap(), words.next().unwrap());
     let (status, body, silent, fresh) = {
         let mut book = book.lock().unwrap();
         book.requests.push(format!("{verb} {path}"));
+        if verb == "POST" && !form.is_empty() {
+            let form = String::from_utf8(form).unwrap();
+            book.told.push(format!("{path} {form}"));
+        }
         let before = book.owned.len();
         let (status, body) = book.answer(verb, path);
         let fresh = book.owned.len() > before && !book.is_old;
@@ -195,6 +212,18 @@ impl Book {
                 ),
             },
             ("POST", ["expose", ..]) => ("204 No Content", String::new()),
+            ("GET", ["npc"]) => match &self.controller {
+                Some(address) => ("200 OK", format!("{address}\n")),
+                None => ("404 Not Found", "404 page not found\n".to_owned()),
+            },
+            ("POST", ["pod"]) if self.unknown > 0 => {
+                self.unknown -= 1;
+                (
+                    "504 Gateway Timeout",
+                    "pod shop/db is not known\n".to_owned(),
+                )
+            }
+            ("POST", ["pod" | "guard"]) => ("200 OK", String::new()),
             ("DELETE", ["ip", id, ..]) => match self.owned.remove(*id) {
                 Some(_) => ("204 No Content", String::new()),
                 None => (

@@ -287,3 +287,82 @@ fn commands_of_later_versions_are_refused_with_a_code() {
         );
     }
 }
+
+/// ADD for the pod shop/db.
+fn add_pod(host: &Host, daemon: &FakeDaemon) -> Reply {
+    let env = [
+        ("CNI_COMMAND", "ADD"),
+        ("CNI_CONTAINERID", "c1"),
+        ("CNI_NETNS", POD1),
+        ("CNI_IFNAME", "eth0"),
+        (
+            "CNI_ARGS",
+            "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=db;K8S_POD_UID=7",
+        ),
+    ];
+    play(Plugin::Net, &env, PLAIN, host, &daemon.address)
+}
+
+#[test]
+fn a_pod_is_connected_when_its_policies_are_in_force() {
+    let (host, daemon) = (
+        Host::with_bridge(),
+        FakeDaemon::start(&[("c1", "10.32.0.2/12")]),
+    );
+    {
+        let mut book = daemon.book.lock().unwrap();
+        book.controller = Some(daemon.address.clone());
+        book.unknown = 1;
+    }
+
+    let reply = add_pod(&host, &daemon);
+
+    assert!(!reply.failed, "{:?}", reply.stdout);
+    let book = daemon.book.lock().unwrap();
+    let [refused, placed, guarded] = book.told.as_slice() else {
+        panic!("{:?}", book.told);
+    };
+    let form = "/pod namespace=shop&name=db&uid=7&address=10.32.0.2&wait=";
+    assert!(
+        refused.starts_with(form) && placed.starts_with(form),
+        "{placed}"
+    );
+    let (mac, address) = ("02:00:00:00:00:02", "10.32.0.2");
+    let form = format!("/guard port=vethweplc1&mac={mac}&address={address}");
+    assert_eq!(*guarded, form);
+}
+
+#[test]
+fn without_a_controller_to_expect_nobody_is_told() {
+    let (host, daemon) = (
+        Host::with_bridge(),
+        FakeDaemon::start(&[("c1", "10.32.0.2/12")]),
+    );
+
+    let reply = add_pod(&host, &daemon);
+
+    assert!(!reply.failed, "{:?}", reply.stdout);
+    assert!(daemon.book.lock().unwrap().told.is_empty());
+}
+
+#[test]
+fn a_pod_that_cannot_be_connected_takes_its_addresses_back() {
+    let host = Host {
+        attach_fails: true,
+        ..Host::with_bridge()
+    };
+    let daemon = FakeDaemon::start(&[("c1", "10.32.0.2/12")]);
+    daemon.book.lock().unwrap().controller = Some(daemon.address.clone());
+
+    let reply = add_pod(&host, &daemon);
+
+    assert!(reply.failed);
+    let book = daemon.book.lock().unwrap();
+    let path = "DELETE /pod?namespace=shop&name=db&uid=7&address=10.32.0.2";
+    assert!(
+        book.requests.iter().any(|one| one == path),
+        "{:?}",
+        book.requests
+    );
+    assert!(!book.owned.contains_key("c1"));
+}

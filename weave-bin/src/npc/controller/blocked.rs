@@ -196,7 +196,7 @@ fn record(
     };
     let said = denial.map_or_else(
         || "the policies have changed since".to_owned(),
-        |d| d.to_string(),
+        ToString::to_string,
     );
     let reason = match denial {
         Some(denial) if !side.allowed && !denial.is_audit => side.to_string(),

@@ -27,9 +27,9 @@ pub(super) async fn follow(directory: PathBuf, told: mpsc::Sender<Input>) {
         seen: None,
     };
     loop {
-        let (input, kept) = match tokio::task::spawn_blocking(move || (files.look(), files)).await {
-            Ok(looked) => looked,
-            Err(_) => return,
+        let look = tokio::task::spawn_blocking(move || (files.look(), files));
+        let Ok((input, kept)) = look.await else {
+            return;
         };
         files = kept;
         if told.send(input).await.is_err() {

@@ -51,6 +51,9 @@ impl Guard {
         addresses: Vec<IpAddr>,
     ) -> Result<(), String> {
         let name = IfName::new(port).map_err(|error| format!("port {port:?}: {error}"))?;
+        if if_nametoindex(port).is_err() {
+            return Err(format!("port {port:?}: there is no such device"));
+        }
         self.ports
             .insert(port.to_owned(), GuardedPort::new(name, ether, addresses));
         self.write();

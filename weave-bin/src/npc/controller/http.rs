@@ -8,7 +8,7 @@
 //! | `GET /sync?wait=SECONDS` | 200 when what the source says now is in force; 504 if not in time |
 //! | `POST /pod` | form `namespace`, `name`, `uid`, `address`…, `wait`: 200 when the rules know them |
 //! | `DELETE /pod?namespace=&name=&address=` | 204 |
-//! | `POST /guard` | form `port`, `mac`, `address`…: 200 when the guard is in force |
+//! | `POST /guard` | form `port`, `mac`, `address`…: 200 when the guard is in force; 409 if it cannot be |
 //! | `GET /metrics` | metrics |
 
 use std::net::IpAddr;
@@ -21,7 +21,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Form, Router};
 use serde::Serialize;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weave_npc::engine::Claim;
 use weave_npc::model::{ObjectName, Transport, Uid};
@@ -101,7 +100,10 @@ async fn blocked(State(handle): State<Handle>, Query(pairs): Query<Pairs>) -> Re
 
 async fn sync(State(handle): State<Handle>, Query(pairs): Query<Pairs>) -> Response {
     let until = Instant::now() + seconds(&pairs, "wait", PATIENCE);
-    wait(&handle, |reply| Request::Sync(until, reply)).await
+    outcome(
+        StatusCode::GATEWAY_TIMEOUT,
+        handle.ask(|reply| Request::Sync(until, reply)).await,
+    )
 }
 
 async fn place(State(handle): State<Handle>, Form(pairs): Form<Pairs>) -> Response {
@@ -110,7 +112,12 @@ async fn place(State(handle): State<Handle>, Form(pairs): Form<Pairs>) -> Respon
         Err(reason) => return refusal(StatusCode::BAD_REQUEST, &reason),
     };
     let until = Instant::now() + seconds(&pairs, "wait", PATIENCE);
-    wait(&handle, |reply| Request::Place(claim, until, reply)).await
+    outcome(
+        StatusCode::GATEWAY_TIMEOUT,
+        handle
+            .ask(|reply| Request::Place(claim, until, reply))
+            .await,
+    )
 }
 
 async fn release(State(handle): State<Handle>, Query(pairs): Query<Pairs>) -> Response {
@@ -140,16 +147,17 @@ async fn guard(State(handle): State<Handle>, Form(pairs): Form<Pairs>) -> Respon
         },
         Err(reason) => return bad(&reason),
     };
-    wait(&handle, |reply| Request::Guard(port, reply)).await
+    outcome(
+        StatusCode::CONFLICT,
+        handle.ask(|reply| Request::Guard(port, reply)).await,
+    )
 }
 
-async fn wait(
-    handle: &Handle,
-    request: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Request,
-) -> Response {
-    match handle.ask(request).await {
+/// 200, or `failure` with the reason.
+fn outcome(failure: StatusCode, answer: Result<Result<(), String>, Stopping>) -> Response {
+    match answer {
         Ok(Ok(())) => StatusCode::OK.into_response(),
-        Ok(Err(reason)) => refusal(StatusCode::GATEWAY_TIMEOUT, &reason),
+        Ok(Err(reason)) => refusal(failure, &reason),
         Err(stopping) => gone(stopping),
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use weave_npc::engine::{Claim, Engine, Event, may_tighten};
+use weave_npc::engine::{Claim, Engine, Event, Kind, may_tighten};
 use weave_npc::netlink::Monitor;
 use weave_npc::nflog::{Logged, Reader};
 
@@ -183,7 +183,8 @@ impl Task {
                         let is_ours = self.kernel.concern(&changes);
                         let guard = self.guard.as_mut();
                         if is_ours || guard.is_some_and(|guard| guard.concern(&changes)) {
-                            self.repair_due.get_or_insert(Instant::now() + SETTLE);
+                            let due = Instant::now() + SETTLE;
+                            self.repair_due.get_or_insert(due);
                         }
                     }
                     // The next check opens another one.
@@ -438,7 +439,7 @@ impl Task {
     /// Why somebody has waited in vain.
     fn reason(&self, what: &Awaited) -> String {
         if !self.engine.is_synced() {
-            let missing: Vec<&str> = self.engine.missing().map(|kind| kind.as_str()).collect();
+            let missing: Vec<&str> = self.engine.missing().map(Kind::as_str).collect();
             return format!("no list so far of {}", missing.join(", "));
         }
         if let Some(fault) = &self.kernel.tally.fault {
