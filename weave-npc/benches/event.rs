@@ -24,12 +24,22 @@ fn main() {
     divan::main();
 }
 
+/// Whose labels change.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A pod of this node: it leaves one profile for another.
+    Own,
+    /// A pod of another node: it leaves or joins the members of a peer.
+    Far,
+}
+
 /// A node of the middling cluster, enforced.
 struct Node {
     world: World,
     compiler: Compiler,
     keeper: Keeper,
     turn: u32,
+    changes: usize,
 }
 
 impl Node {
@@ -46,18 +56,45 @@ impl Node {
             compiler,
             keeper,
             turn: 0,
+            changes: 0,
         }
     }
 
-    /// A pod gets other labels; what that changes.
-    fn compile(&mut self, number: u32) -> Transaction {
+    /// A pod joins the selector of a policy that matters to this node, or leaves it; what that
+    /// changes.
+    fn compile(&mut self, place: Place) -> Transaction {
+        let turn = self.turn;
         self.turn += 1;
-        let pod = pod(MIDDLE, number, self.turn);
+        // Every third policy admits pods by the label `app`; those of the first turn say `app-0`
+        // and stand in the namespaces 0, 3, 6 and so on, each with one pod of this node.
+        let namespace = turn / 2 * 3 % MIDDLE.namespaces / 3 * 3;
+        let row = match place {
+            Place::Own => 0,
+            Place::Far => 2 + turn / 200 % 90,
+        };
+        let is_in = turn.is_multiple_of(2);
+        let label = if is_in { 10 } else { 11 };
+        let pod = pod(
+            MIDDLE,
+            row * MIDDLE.namespaces + namespace,
+            label - row % 10,
+        );
         let touched = self.world.apply(Object::Pod(pod));
         self.compiler.update(&self.world, &touched)
     }
 
+    /// An event that changes nothing would measure nothing.
+    fn changed(&self) {
+        assert!(
+            self.changes * 10 >= self.turn as usize * 9,
+            "{} of {} events changed something",
+            self.changes,
+            self.turn
+        );
+    }
+
     fn commit(&mut self, transaction: &Transaction) {
+        self.changes += usize::from(!transaction.is_empty());
         self.keeper.apply(transaction).expect("a commit");
     }
 }
@@ -65,25 +102,25 @@ impl Node {
 /// The labels of a pod of another node change. "slowest" of 2 000 bounds p99.
 #[divan::bench(sample_count = 2_000, sample_size = 1)]
 fn label_of_a_far_pod_to_enforcement(bencher: Bencher<'_, '_>) {
-    whole(bencher, |turn| 200 + turn * 37 % 9_000);
+    whole(bencher, Place::Far);
 }
 
-/// The labels of a pod of this node change: it leaves one profile for another.
+/// The labels of a pod of this node change.
 #[divan::bench(sample_count = 2_000, sample_size = 1)]
 fn label_of_an_own_pod_to_enforcement(bencher: Bencher<'_, '_>) {
-    whole(bencher, |turn| turn * 37 % 100);
+    whole(bencher, Place::Own);
 }
 
 /// The commit alone, of what a far pod changes.
 #[divan::bench(sample_count = 2_000, sample_size = 1)]
 fn commit_of_a_far_pod(bencher: Bencher<'_, '_>) {
-    commits(bencher, |turn| 200 + turn * 37 % 9_000);
+    commits(bencher, Place::Far);
 }
 
 /// The commit alone, of what an own pod changes.
 #[divan::bench(sample_count = 2_000, sample_size = 1)]
 fn commit_of_an_own_pod(bencher: Bencher<'_, '_>) {
-    commits(bencher, |turn| turn * 37 % 100);
+    commits(bencher, Place::Own);
 }
 
 /// All rules of the node, from nothing; the table before goes in the same batch.
@@ -98,22 +135,19 @@ fn commit_of_the_whole_node(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| node.borrow_mut().commit(&whole));
 }
 
-fn whole(bencher: Bencher<'_, '_>, number: impl Fn(u32) -> u32) {
+fn whole(bencher: Bencher<'_, '_>, place: Place) {
     let mut node = Node::new();
     bencher.bench_local(|| {
-        let number = number(node.turn);
-        let transaction = node.compile(number);
+        let transaction = node.compile(place);
         node.commit(black_box(&transaction));
     });
+    node.changed();
 }
 
-fn commits(bencher: Bencher<'_, '_>, number: impl Fn(u32) -> u32) {
+fn commits(bencher: Bencher<'_, '_>, place: Place) {
     let node = RefCell::new(Node::new());
     bencher
-        .with_inputs(|| {
-            let mut node = node.borrow_mut();
-            let number = number(node.turn);
-            node.compile(number)
-        })
+        .with_inputs(|| node.borrow_mut().compile(place))
         .bench_local_refs(|transaction| node.borrow_mut().commit(transaction));
+    node.borrow().changed();
 }

@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use super::bench;
 use super::mesh;
 use super::plan::{Choice, DEFAULT_RANGE, Topology};
-use super::{restart, rotate};
+use super::{policy, restart, rotate};
 use commands::{Blocking, Cut, Exec, Launch, OneHost, OnePod, Ping, Stream};
 use terrain::Terrain;
 
@@ -70,7 +70,9 @@ pub(crate) enum Command {
     Restart(restart::Arguments),
     /// Start many daemons without data path and measure what the mesh costs.
     Mesh(mesh::Arguments),
-    /// Measure the overlay against the kernel's own means.
+    /// Make the hosts and pods of manifests and see which connections their policies let through.
+    Policy(policy::Arguments),
+    /// Measure the overlay and the policies against the kernel's own means.
     Bench(bench::Arguments),
     /// Enter a namespace and become a command.
     #[command(hide = true)]

@@ -23,7 +23,7 @@ use super::record::{Phase, Protection, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
 use super::{
-    bench, build, daemons, faults, mesh, pods, restart, rotate, steady, teardown, underlay,
+    bench, build, daemons, faults, mesh, pods, policy, restart, rotate, steady, teardown, underlay,
 };
 use crate::stdout;
 
@@ -52,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::Rotate(rotate) => rotate::run(&rotate).await,
             Command::Restart(restart) => restart::run(&restart).await,
             Command::Mesh(mesh) => mesh::run(&mesh).await,
+            Command::Policy(policy) => policy::run(&policy).await,
             Command::Ping(ping) => steady::ping_steadily(&ping).await,
             Command::Stream(stream) => steady::stream_steadily(&stream).await,
             Command::Block(block) => change_blocks(&block, true).await,

@@ -24,6 +24,7 @@ mod outcome;
 mod ping;
 mod plan;
 mod pods;
+mod policy;
 mod probe;
 mod process;
 mod progress;

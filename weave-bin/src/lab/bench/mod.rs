@@ -1,4 +1,4 @@
-//! `weave lab bench`: what the overlay costs, measured against the kernel's own means.
+//! `weave lab bench`: what the overlay and policies cost, measured against the kernel's own means.
 //!
 //! Invariant: numbers that are compared come from one run, one pair of hosts and one machine, taken
 //! in turns (see [`plan`]); a path that breaks ends the run with an error instead of a number.
@@ -10,6 +10,7 @@ mod load;
 mod measure;
 mod paths;
 mod plan;
+mod policy;
 mod report;
 mod rounds;
 mod stats;
@@ -48,6 +49,8 @@ pub(crate) struct Arguments {
 pub(crate) enum What {
     /// Pod to pod across two hosts: our overlay, a kernel VXLAN made by hand, and plain routing.
     Overlay(Overlay),
+    /// Two pods of one host: our rules for some numbers of policies, and linear ones.
+    Policy(policy::Arguments),
 }
 
 /// `weave lab bench overlay`.
@@ -84,6 +87,7 @@ pub(crate) struct Overlay {
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     match &arguments.what {
         What::Overlay(overlay) => bench_overlay(overlay).await,
+        What::Policy(policy) => policy::run(policy).await,
     }
 }
 
@@ -233,7 +237,9 @@ mod tests {
 
     fn parse(line: &str) -> Result<Overlay, clap::Error> {
         let words = std::iter::once("bench").chain(line.split_whitespace());
-        let What::Overlay(overlay) = Line::try_parse_from(words)?.bench.what;
+        let What::Overlay(overlay) = Line::try_parse_from(words)?.bench.what else {
+            panic!("another command");
+        };
         Ok(overlay)
     }
 

@@ -1,0 +1,259 @@
+//! `weave lab bench policy`: what policies cost a new connection and a stream.
+//!
+//! For each number of policies there is a host of its own with two pods on its bridge, once with our
+//! rules in the kernel and once with a linear list of iptables rules that means the same; all are
+//! measured in turns. Invariant: hosts differ in their rules and in nothing else, and numbers that
+//! are compared come from the same rounds.
+
+mod report;
+mod world;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use socket2::SockRef;
+use weave_datapath::netns::Namespace;
+use weave_npc::compile::{Compiler, Options};
+use weave_npc::model::World;
+use weave_npc::netlink::{Keeper, Nft};
+
+use self::report::{Report, Samples};
+use self::world::Policies;
+use super::load::{self, Placement, Span};
+use super::paths::Ends;
+use crate::lab::args::Place;
+use crate::lab::error::Error;
+use crate::lab::once::once;
+use crate::lab::policy::scene::Scene;
+use crate::lab::progress::Progress;
+use crate::lab::record::StateDir;
+use crate::lab::underlay::write_setting;
+
+/// `weave lab bench policy`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Rounds; each takes one sample of everything.
+    #[arg(long, default_value_t = 15, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Connections in each sample.
+    #[arg(long, default_value_t = 1000, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(10..=20_000))]
+    connections: u32,
+    /// Milliseconds that each sample of a stream takes.
+    #[arg(long, default_value_t = 250, value_name = "MS",
+          value_parser = clap::value_parser!(u64).range(50..=10_000))]
+    stream: u64,
+    /// Prefix of the names of all namespaces.
+    #[arg(long, default_value = "weave-bench-policy", value_name = "NAME")]
+    name: String,
+}
+
+/// The rules of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// None at all, and no connection tracking.
+    Bare,
+    /// Ours, for this many policies.
+    Ours(u32),
+    /// A linear list of iptables rules for this many policies.
+    Linear(u32),
+}
+
+impl Rules {
+    const ALL: [Self; 8] = [
+        Self::Bare,
+        Self::Ours(0),
+        Self::Ours(100),
+        Self::Ours(1000),
+        Self::Ours(5000),
+        Self::Linear(100),
+        Self::Linear(1000),
+        Self::Linear(5000),
+    ];
+
+    fn policies(self) -> u32 {
+        match self {
+            Self::Bare => 0,
+            Self::Ours(count) | Self::Linear(count) => count,
+        }
+    }
+}
+
+/// A host with its rules in force.
+struct Host {
+    ends: Ends,
+    listener: TcpListener,
+}
+
+/// Makes the hosts, measures, and removes them whatever happens.
+///
+/// # Errors
+/// Why there is nothing to measure.
+pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
+    let progress = Progress::new();
+    let state = StateDir::new(&Place {
+        name: arguments.name.clone(),
+        state_dir: None,
+    });
+    let stop = AtomicBool::new(false);
+    let work = measured(arguments, &progress);
+    once(&state, &progress, arguments.json, &stop, work).await
+}
+
+async fn measured(arguments: &Arguments, progress: &Progress) -> Result<Report, Error> {
+    let begun = Instant::now();
+    let policies: Vec<Policies> = (0_u8..).zip(Rules::ALL).map(place).collect();
+    let pods: World = policies.iter().flat_map(Policies::ends).collect();
+    progress.step("making the hosts");
+    let nodes = policies.iter().map(|policies| policies.node.clone());
+    let mut scene = Scene::build(&arguments.name, nodes).await?;
+    scene.follow(&pods).await?;
+    progress.step("putting rules in force");
+    let mut hosts = Vec::new();
+    for (rules, policies) in Rules::ALL.into_iter().zip(&policies) {
+        hosts.push(host(&scene, rules, policies).await?);
+    }
+    let placement =
+        Placement::of_this_process().map_err(|error| Error::kernel("choose processors", error))?;
+    let mut samples = vec![Samples::default(); hosts.len()];
+    for round in 0..=arguments.rounds {
+        progress.update(&format!("round {round} of {}", arguments.rounds));
+        for (host, samples) in hosts.iter().zip(&mut samples) {
+            let one = sample(host, arguments, &placement)
+                .map_err(|error| Error::kernel("a path that is measured", error))?;
+            // The first round warms caches and learns neighbours.
+            if round > 0 {
+                samples.add(one);
+            }
+        }
+    }
+    let pairs = Rules::ALL.into_iter().zip(samples);
+    Report::new(pairs, arguments.rounds, begun.elapsed())
+        .ok_or_else(|| Error::State("a sample is missing; nothing to compare".to_owned()))
+}
+
+/// Where a host and its pods are.
+fn place((number, rules): (u8, Rules)) -> Policies {
+    Policies {
+        node: Arc::from(format!("node-{number}")),
+        count: rules.policies(),
+        client: Ipv4Addr::new(10, 32, number, 1),
+        server: Ipv4Addr::new(10, 32, number, 2),
+    }
+}
+
+async fn host(scene: &Scene, rules: Rules, policies: &Policies) -> Result<Host, Error> {
+    let places = scene.places();
+    let pod = |address: Ipv4Addr| {
+        let found = places.get(&address.into()).cloned();
+        found.ok_or_else(|| Error::State(format!("there is no pod {address}")))
+    };
+    let ends = Ends {
+        client: pod(policies.client)?,
+        server: pod(policies.server)?,
+        address: policies.server,
+    };
+    let namespace = &scene.hosts[&policies.node].namespace;
+    match rules {
+        Rules::Bare => {}
+        Rules::Ours(_) => enforce(namespace, policies)?,
+        Rules::Linear(_) => restore(namespace, policies)?,
+    }
+    if rules != Rules::Bare {
+        // Connections that were reset are forgotten soon: the table stays short.
+        let setting = "net/netfilter/nf_conntrack_tcp_timeout_close";
+        write_setting(namespace, setting, "1").await?;
+    }
+    let address = SocketAddr::new(policies.server.into(), 0);
+    let listener = ends
+        .server
+        .run(|| TcpListener::bind(address))
+        .map_err(|error| Error::kernel("listen", error))?
+        .map_err(|error| Error::kernel("listen", error))?;
+    Ok(Host { ends, listener })
+}
+
+/// Puts our rules into the kernel of a host.
+fn enforce(namespace: &Namespace, policies: &Policies) -> Result<(), Error> {
+    let compiler = Compiler::of(policies.node.clone(), &policies.world(), Options::default());
+    let failed = |error: String| Error::kernel("rules of policies", error);
+    let nft = namespace
+        .run(Nft::open)
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))?;
+    let mut keeper = Keeper::new(nft, compiler.table().clone());
+    let table = compiler.ruleset().tables.get(compiler.table());
+    let table = table.ok_or_else(|| failed("the compiler made no table".to_owned()))?;
+    keeper
+        .set(table)
+        .map(|_| ())
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// Puts a linear list into the kernel of a host, by the program whose lists are looked through one
+/// rule after the other.
+fn restore(namespace: &Namespace, policies: &Policies) -> Result<(), Error> {
+    let text = policies.linear();
+    let outcome = namespace
+        .run(|| feed("iptables-legacy-restore", &text).or_else(|_| feed("iptables-restore", &text)))
+        .map_err(|error| Error::kernel("iptables-restore", error))?;
+    outcome.map_err(|error| Error::kernel("iptables-restore (install iptables)", error))
+}
+
+fn feed(program: &str, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    let mut child = Command::new(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(text.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(io::Error::other(words))
+}
+
+/// Microseconds of a new connection, and bytes a second of a stream.
+fn sample(host: &Host, arguments: &Arguments, placement: &Placement) -> io::Result<(f64, f64)> {
+    let count = arguments.connections;
+    let target = host.listener.local_addr()?;
+    let connecting = host
+        .ends
+        .client
+        .run(|| -> io::Result<Duration> {
+            placement.bind(0, load::Side::Client)?;
+            let begun = Instant::now();
+            for _ in 0..count {
+                let client = TcpStream::connect_timeout(&target, PATIENCE)?;
+                let (_server, _) = host.listener.accept()?;
+                // Ends by a reset: nothing waits behind.
+                SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+            }
+            Ok(begun.elapsed())
+        })
+        .map_err(io::Error::other)??;
+    let span = Span {
+        warm_up: Duration::from_millis(30),
+        window: Duration::from_millis(arguments.stream),
+    };
+    let rate = load::tcp::sample(&host.ends.connections(1)?, placement, span)?;
+    let each = connecting.as_secs_f64() * 1e6 / f64::from(count);
+    Ok((each, rate.per_second))
+}
+
+/// For a path that is broken.
+const PATIENCE: Duration = Duration::from_secs(3);
