@@ -24,7 +24,8 @@ struct Counter(Arc<Mutex<BTreeMap<u8, u8>>>);
 impl Counter {
     fn count(&self, peer: u8) {
         let mut counts = self.0.lock().expect("invariant: no holder panics");
-        *counts.entry(peer).or_default() += 1;
+        let count = counts.entry(peer).or_default();
+        *count = count.saturating_add(1);
     }
 
     fn total(&self) -> u32 {

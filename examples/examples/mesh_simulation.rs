@@ -155,6 +155,7 @@ fn rows(outcome: &Outcome, elapsed: Duration) -> Vec<(&'static str, String)> {
         ("old", outcome.old.to_string()),
         ("formed_s", seconds(outcome.formed)),
         ("failed_connections", outcome.failed_connections.to_string()),
+        ("failed_at_rest", outcome.failed_at_rest.to_string()),
         ("change_p99_s", seconds(outcome.change_p99)),
         ("change_p50_s", seconds(outcome.change_p50)),
         (
@@ -165,6 +166,10 @@ fn rows(outcome: &Outcome, elapsed: Duration) -> Vec<(&'static str, String)> {
         ("elapsed_s", seconds(Some(elapsed))),
         ("connections", outcome.connections.to_string()),
         ("lost_connections", outcome.lost_connections.to_string()),
+        (
+            "refused_connections",
+            outcome.refused_connections.to_string(),
+        ),
         ("forming_bytes", outcome.forming_bytes.to_string()),
         ("forming_failures", outcome.forming_failures.to_string()),
         ("forming_routes", outcome.forming_routes.to_string()),

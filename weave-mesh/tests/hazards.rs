@@ -63,6 +63,8 @@ struct Talk {
     frames: FrameReader,
     /// Everything written behind the features, message by message.
     messages: Vec<Bytes>,
+    /// Whom the node dialled.
+    dialled: BTreeSet<String>,
 }
 
 impl Talk {
@@ -91,6 +93,7 @@ impl Talk {
             features: router,
             frames: FrameReader::new(),
             messages: Vec::new(),
+            dialled: BTreeSet::new(),
         };
         talk.drain();
         talk.features = Features::decode(&talk.messages.remove(0)).unwrap();
@@ -151,6 +154,7 @@ impl Talk {
                 }
                 Transmit::Dial { dial, target } => {
                     let text = target.to_string();
+                    self.dialled.insert(text.clone());
                     self.node
                         .handle_dial_failed(self.now, dial, text, "refused".to_owned());
                 }
@@ -257,6 +261,36 @@ fn hazard_2_and_3_we_list_ourselves_and_where_our_connections_lead() {
     let link = &own.connections[&name(9)];
     assert_eq!(link.address.socket(), Some(address(9)));
     assert!(!link.outbound && link.established);
+}
+
+#[test]
+fn hazard_4_a_peer_known_from_inside_only_is_dialled_at_our_own_port() {
+    let mut talk = Talk::start(config());
+    let link = |address: &str, outbound| Link {
+        address: address.into(),
+        outbound,
+        established: true,
+    };
+    // The router accepted host 4 and dialled host 5, which listens elsewhere.
+    let mut router = PeerRecord::new(name(9), "router", Uid(99));
+    router.version = 1;
+    router.connections = [
+        (name(4), link("10.0.0.4:50123", false)),
+        (name(5), link("10.0.0.5:7000", true)),
+    ]
+    .into();
+    let payload = update::encode([&router]);
+    let gossip = Message::Gossip {
+        channel: "topology",
+        sender: name(9),
+        payload: &payload,
+    };
+    talk.send(&gossip.emit());
+
+    talk.advance(10 * S);
+
+    let expected = ["10.0.0.4:6783", "10.0.0.5:7000"].map(str::to_owned);
+    assert_eq!(talk.dialled, expected.into());
 }
 
 #[test]
@@ -412,6 +446,25 @@ fn hazard_10_nobody_is_called_zero() {
             assert!(!record.connections.contains_key(&PeerName::UNKNOWN));
         }
     }
+}
+
+#[test]
+fn hazard_11_a_reset_right_after_the_introduction_is_an_end_like_any_other() {
+    let mut node = Talk::start(config()).node;
+    let first = node.connection_with(name(9)).unwrap();
+    for at in [S, 2 * S] {
+        let cause = "read tcp 10.0.0.1:6783->10.0.0.9:6783: connection reset by peer";
+        node.handle_closed(at, first, cause.to_owned());
+        // What was queued for it goes nowhere, and a second end of the same is none.
+        while node.poll_transmit(at).is_some() {}
+        node.handle_timeout(at);
+    }
+
+    let report = node.report(2 * S);
+    assert_eq!(report.termination_count, 1);
+    assert_eq!(report.peers.len(), 1, "the router is forgotten");
+    assert!(node.topology().local().connections.is_empty());
+    assert_eq!(node.topology().local().version, 2, "added, removed");
 }
 
 #[test]

@@ -101,8 +101,11 @@ fn a_mesh_at_its_connection_limit_comes_to_rest() {
 
     let outcome = run(&scenario);
 
-    // Nobody dials whom there is no room for, on either side, so few connections come and go.
-    assert!(outcome.lost_connections < 30, "{outcome:?}");
+    // Nobody dials whom there is no room for, on either side, so few connections come and go, and
+    // a peer that was asked for and is part of the mesh is no failure.
+    assert!(outcome.refused_connections < 30, "{outcome:?}");
+    assert_eq!(outcome.lost_connections, 0, "{outcome:?}");
+    assert_eq!(outcome.failed_at_rest, 0, "{outcome:?}");
     assert!(outcome.connections <= 30 * 20 / 2);
     assert!(outcome.connections >= 30 * 20 / 2 - 30, "{outcome:?}");
     assert!(outcome.bytes_per_second < 100.0, "{outcome:?}");
@@ -112,9 +115,10 @@ fn a_mesh_at_its_connection_limit_comes_to_rest() {
 fn while_a_mesh_forms_everybody_is_told_of_each_connection_about_once() {
     let outcome = run(&short(40));
 
-    // Each end of a connection takes 13 bytes in a record that goes to everybody.
+    // Each end of a connection takes 13 bytes in a record that goes to everybody. Who joins is told
+    // the records of the moment whole, and then what changes.
     let least = 13 * 40 * 39 * 39;
-    assert!(outcome.forming_bytes < 2 * least, "{outcome:?}");
+    assert!(2 * outcome.forming_bytes < 5 * least, "{outcome:?}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(crate) struct Surroundings {
     pub(crate) addresses: BTreeSet<SocketAddr>,
     /// Remote hosts of those connections that are inbound.
     pub(crate) inbound: BTreeSet<IpAddr>,
-    /// Peers without a connection to us that would refuse one.
+    /// Peers that were asked for and have no connection to us, without room for one there or here.
     pub(crate) full: BTreeSet<PeerName>,
     /// Addresses from the topology, with the peer each leads to.
     pub(crate) candidates: BTreeMap<SocketAddr, PeerName>,
@@ -115,6 +115,13 @@ impl Connector {
     /// The direct peers, as given, in order.
     pub(crate) fn direct_peers(&self) -> impl Iterator<Item = &str> {
         self.direct.keys().map(String::as_str)
+    }
+
+    /// The peers that direct peers have led to so far.
+    pub(crate) fn direct_names(&self) -> impl Iterator<Item = PeerName> {
+        let direct = self.targets.iter();
+        let direct = direct.take_while(|(key, _)| matches!(key, Key::Direct(_)));
+        direct.filter_map(|(_, entry)| entry.peer)
     }
 
     /// Brings the set of targets in line with what is connected and what is known.

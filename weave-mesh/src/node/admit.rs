@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::guard;
 use super::session::{Link, Phase, Session};
 use super::{
-    ANNOUNCE_DELAY, ANNOUNCE_LIMIT, ConnectionId, HEARTBEAT, Node, Notice, Novelty,
-    OverlayConnection, OverlayEvent, READ_TIMEOUT, ROUTES_DELAY, Timer,
+    ConnectionId, HEARTBEAT, Node, Notice, Novelty, OverlayConnection, OverlayEvent, READ_TIMEOUT,
+    Timer,
 };
 use crate::connection::{Introduced, Reason};
 use crate::overlay::Common;
@@ -176,10 +176,10 @@ impl Node {
             self.notice(Notice::Added { remote, novelty });
         }
         if novelty != Novelty::Known {
-            let is_hurried = self.announce_by.is_some() && self.registered.len() > 1;
-            self.greet(id, is_hurried);
+            let is_restless = self.announcements.restless_until(now).is_some();
+            self.greet(id, is_restless && self.registered.len() > 1);
         }
-        self.announce.insert(name);
+        self.announcements.remotes.insert(name);
         self.announce_later(now);
         self.overlay_event(OverlayEvent::Confirmed(overlay));
         if !has_overlay {
@@ -280,16 +280,12 @@ impl Node {
             self.knowledge.forget_peer(name);
             self.notice(Notice::Removed { name, nickname });
         }
-        self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
+        self.recalculate_soon(now);
     }
 
-    /// Our own record changed: tell others when it has come to rest, and recalculate.
-    ///
-    /// While a mesh forms every connection changes it, and what is told of it goes to everybody.
-    pub(super) fn announce_later(&mut self, now: Duration) {
-        let by = *self.announce_by.get_or_insert(now + ANNOUNCE_LIMIT);
-        self.timers
-            .set(Timer::Announce, by.min(now + ANNOUNCE_DELAY));
-        self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
+    /// Has routes recalculated.
+    pub(super) fn recalculate_soon(&mut self, now: Duration) {
+        let at = self.routing.recalculate_at(now);
+        self.timers.set_earliest(Timer::Routes, at);
     }
 }

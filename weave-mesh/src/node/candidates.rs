@@ -3,7 +3,8 @@
 //! Looked for at most every 100 ms, and not at all while there is no room for another connection;
 //! in between the last result stands, from which the targets take what is connected meanwhile. The
 //! cost follows the number of peers that are not connected, not that of all connections; in a full
-//! mesh there is nothing to do.
+//! mesh there is nothing to do. Of a missing peer some of those are asked that it lists itself; only
+//! if none of them has an address everybody is.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,9 +38,12 @@ impl Node {
                 around.inbound.insert(link.remote.ip());
             }
         }
-        let others = self.topology.records();
-        let full = others.filter(|record| self.is_full(record) && record.version > 0);
-        around.full = full.map(|record| record.name).collect();
+        let has_room = !self.is_at_limit();
+        let asked_for = self.connector.direct_names();
+        let asked_for = asked_for.filter_map(|name| self.topology.get(name));
+        let is_of_no_use = |record: &&PeerRecord| !has_room || self.is_full(record);
+        let full = asked_for.filter(|record| record.version > 0);
+        around.full = full.filter(is_of_no_use).map(|r| r.name).collect();
         if self.config.discovery {
             self.find_candidates(now);
             around.candidates = std::mem::take(&mut self.candidates.found);
@@ -50,8 +54,7 @@ impl Node {
 
     /// Looks for addresses if that is due and can bring something.
     fn find_candidates(&mut self, now: Duration) {
-        let limit = self.config.connection_limit;
-        if limit != 0 && self.registered.len() >= limit {
+        if self.is_at_limit() {
             self.candidates = Candidates::default();
             return;
         }
@@ -71,6 +74,12 @@ impl Node {
         };
     }
 
+    /// Whether we have as many connections as we allow.
+    fn is_at_limit(&self) -> bool {
+        let limit = self.config.connection_limit;
+        limit != 0 && self.registered.len() >= limit
+    }
+
     /// Whether a peer has as many connections as we allow. It is taken to refuse us; if its limit
     /// is higher than ours, it dials us.
     fn is_full(&self, record: &PeerRecord) -> bool {
@@ -80,64 +89,80 @@ impl Node {
 
     fn addresses_of_missing(&self) -> BTreeMap<SocketAddr, PeerName> {
         let us = self.topology.local().name;
-        let missing: Vec<_> = self
-            .topology
-            .records()
-            .filter(|record| !self.is_full(record))
-            .map(|record| record.name)
-            .filter(|name| *name != us && !self.registered.contains_key(name))
-            .collect();
-        let mut found = Found {
-            candidates: BTreeMap::new(),
-            seen: vec![Vec::new(); missing.len()],
-        };
-        let others = self.topology.records().filter(|record| record.name != us);
-        for record in others {
-            if missing.is_empty() || found.candidates.len() >= MAX_CANDIDATES {
-                break;
+        let missing = self.topology.records().filter(|record| {
+            let name = record.name;
+            name != us && !self.registered.contains_key(&name) && !self.is_full(record)
+        });
+        let mut candidates = BTreeMap::new();
+        let mut nowhere = Vec::new();
+        for record in missing {
+            if candidates.len() >= MAX_CANDIDATES {
+                return candidates;
             }
-            if missing.len() < record.connections.len() / 4 {
-                for (place, name) in missing.iter().enumerate() {
-                    if let Some(link) = record.connections.get(name) {
-                        self.consider(place, *name, link, &mut found);
-                    }
-                }
-            } else {
-                for (name, link) in &record.connections {
-                    if let Ok(place) = missing.binary_search(name) {
-                        self.consider(place, *name, link, &mut found);
-                    }
-                }
+            let found = self.addresses_at_neighbours(record);
+            if found.is_empty() {
+                nowhere.push(record.name);
             }
+            candidates.extend(found.into_iter().map(|address| (address, record.name)));
         }
-        found.candidates
+        self.addresses_anywhere(&nowhere, &mut candidates);
+        candidates
     }
 
-    fn consider(&self, place: usize, name: PeerName, link: &Link, found: &mut Found) {
+    /// The addresses that some of those have for a peer to whom it lists a connection, from all
+    /// over its list.
+    fn addresses_at_neighbours(&self, record: &PeerRecord) -> Vec<SocketAddr> {
+        let mut found = Vec::new();
+        let step = record.connections.len().div_ceil(MAX_ASKED).max(1);
+        for lister in record.connections.keys().step_by(step) {
+            let lister = self.topology.get(*lister);
+            if let Some(link) = lister.and_then(|lister| lister.connections.get(&record.name)) {
+                self.consider(link, &mut found);
+            }
+        }
+        found
+    }
+
+    /// Adds the addresses that anybody has for these peers, whose names ascend.
+    fn addresses_anywhere(
+        &self,
+        names: &[PeerName],
+        candidates: &mut BTreeMap<SocketAddr, PeerName>,
+    ) {
+        let us = self.topology.local().name;
+        // Its address is in as many records as it has connections.
+        let mut found = vec![Vec::new(); names.len()];
+        for record in self.topology.records().filter(|record| record.name != us) {
+            if names.is_empty() || candidates.len() >= MAX_CANDIDATES {
+                return;
+            }
+            for (place, name) in names.iter().enumerate() {
+                let Some(link) = record.connections.get(name) else {
+                    continue;
+                };
+                self.consider(link, &mut found[place]);
+                candidates.extend(found[place].iter().map(|address| (*address, *name)));
+            }
+        }
+    }
+
+    /// Adds the address of a connection's remote end, if it can be dialled and is another one.
+    fn consider(&self, link: &Link, found: &mut Vec<SocketAddr>) {
         let Some(mut address) = link.address.socket() else {
             return;
         };
         if !link.outbound {
             address.set_port(self.config.listen.port());
         }
-        let seen = &mut found.seen[place];
-        if seen.len() >= MAX_ADDRESSES || seen.contains(&address) {
-            return;
-        }
-        seen.push(address);
         let is_ours = address == self.config.listen;
-        if !is_ours && address.port() != 0 && !address.ip().is_unspecified() {
-            found.candidates.insert(address, name);
+        let is_of_use = !is_ours && address.port() != 0 && !address.ip().is_unspecified();
+        if is_of_use && found.len() < MAX_ADDRESSES && !found.contains(&address) {
+            found.push(address);
         }
     }
 }
 
-struct Found {
-    candidates: BTreeMap<SocketAddr, PeerName>,
-    /// For each missing peer what was looked at already: its address is in as many records as it
-    /// has connections.
-    seen: Vec<Vec<SocketAddr>>,
-}
-
 /// Addresses of one peer that are looked at.
 const MAX_ADDRESSES: usize = 16;
+/// Neighbours of a missing peer that are asked for its address.
+const MAX_ASKED: usize = 16;

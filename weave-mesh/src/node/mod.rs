@@ -10,6 +10,7 @@
 //! for each neighbour.
 
 mod admit;
+mod announce;
 mod candidates;
 mod commands;
 mod config;
@@ -47,6 +48,7 @@ use crate::peer::{PeerName, PeerRecord, ShortId, Uid};
 use crate::random::Random;
 use crate::topology::Topology;
 use crate::wire::intro::{Features, Header};
+use announce::Announcements;
 use candidates::Candidates;
 use guard::Refusals;
 use knowledge::Knowledge;
@@ -81,11 +83,7 @@ pub struct Node {
     links: BTreeMap<ConnectionId, Link>,
     registered: BTreeMap<PeerName, ConnectionId>,
     next_connection: u64,
-    /// Neighbours whose record the next announcement carries besides our own.
-    announce: BTreeSet<PeerName>,
-    /// When the next announcement goes out whatever else changes; `None` if there is nothing to
-    /// announce.
-    announce_by: Option<Duration>,
+    announcements: Announcements,
     /// Records of others to pass on.
     relays: BTreeSet<PeerName>,
     /// When records of others may be passed on again.
@@ -155,8 +153,7 @@ impl Node {
             links: BTreeMap::new(),
             registered: BTreeMap::new(),
             next_connection: 0,
-            announce: BTreeSet::new(),
-            announce_by: None,
+            announcements: Announcements::default(),
             relays: BTreeSet::new(),
             relay_after: Duration::ZERO,
             is_compare_put_off: false,
@@ -264,7 +261,7 @@ impl Node {
                 Timer::Relay => self.relay(now),
                 Timer::Compare => self.compare(now),
                 Timer::Collect => self.collect_garbage(now),
-                Timer::Routes => self.routing.recalculate(),
+                Timer::Routes => self.routing.recalculate(now),
                 Timer::Targets => self.evaluate_targets(now),
                 Timer::Read(id) => self.handle_read_timeout(now, id),
                 Timer::Write(id) => self.handle_write_timeout(now, id),
@@ -294,6 +291,12 @@ impl Node {
     #[must_use]
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// See [`Topology::share`].
+    #[cfg(feature = "sim")]
+    pub(crate) fn share_records(&mut self, revision: u64, pool: &mut crate::topology::Pool) -> u64 {
+        self.topology.share(revision, pool)
     }
 
     fn open(
@@ -449,10 +452,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// Time from the last change of our own record to its announcement.
-const ANNOUNCE_DELAY: Duration = Duration::from_secs(1);
-/// Time from the first change that is not announced to the announcement, if changes go on.
-const ANNOUNCE_LIMIT: Duration = Duration::from_secs(3);
 /// Time for which news are not passed on after some were, for each of them; and at most.
 const RELAY_PACE: Duration = Duration::from_millis(10);
 const RELAY_LIMIT: Duration = Duration::from_secs(1);
@@ -464,8 +463,6 @@ const HEADS_INTERVAL: Duration = Duration::from_secs(1);
 const WANT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time from a topology update to the removal of unreachable peers.
 const COLLECT_DELAY: Duration = Duration::from_secs(1);
-/// Time for which reasons to recalculate routes are collected.
-const ROUTES_DELAY: Duration = Duration::from_millis(100);
 /// Time for which reasons to evaluate targets are collected, if nobody waits for it.
 const TARGETS_DELAY: Duration = Duration::from_millis(100);
 /// Addresses from the topology that are considered at a time.

@@ -1,11 +1,13 @@
 //! Routes of one moment, computed when they are first asked for.
 //!
 //! A change of our own connections counts at once, a change somewhere else with the next
-//! recalculation; nobody ever waits for one. That costs at most 100 ms in which a message may take
-//! an old route, and saves a calculation for each of many updates in a row.
+//! recalculation; nobody ever waits for one. The first of several changes is followed at once, the
+//! others within 100 ms, in which a message may take an old route; that saves a calculation for
+//! each of many updates in a row.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RouteTable;
 use crate::peer::PeerName;
@@ -30,6 +32,8 @@ pub(super) struct Routing {
     are_data_routes_stale: bool,
     /// The revision of the topology that the table is of.
     table_revision: u64,
+    /// When there may be another recalculation.
+    next_recalculation: Duration,
 }
 
 impl Routing {
@@ -44,6 +48,7 @@ impl Routing {
             is_table_stale: true,
             are_data_routes_stale: true,
             table_revision: 0,
+            next_recalculation: Duration::ZERO,
         }
     }
 
@@ -58,9 +63,15 @@ impl Routing {
     }
 
     /// Everything is to be computed anew when it is next needed.
-    pub(super) fn recalculate(&mut self) {
+    pub(super) fn recalculate(&mut self, now: Duration) {
+        self.next_recalculation = now + PACE;
         self.is_stale = true;
         self.is_table_stale = true;
+    }
+
+    /// When a recalculation that is wanted now may be made.
+    pub(super) fn recalculate_at(&self, now: Duration) -> Duration {
+        self.next_recalculation.max(now)
     }
 
     /// The next hop to `name` over all connections. A route that is missing is looked for in the
@@ -207,3 +218,6 @@ impl Routing {
         &mut self.router
     }
 }
+
+/// Time between two recalculations.
+const PACE: Duration = Duration::from_millis(100);

@@ -172,30 +172,6 @@ impl Node {
         }
     }
 
-    /// Queues our own record to all neighbours.
-    ///
-    /// Weave Net sends it to random ones. But who has it already, from the complete state of
-    /// another peer, does not pass it on, and who was not drawn waits for the next interval.
-    pub(super) fn announce_changes(&mut self, now: Duration) {
-        self.announce_by = None;
-        let us = self.topology.local().name;
-        let channel = Arc::clone(&self.topology_channel);
-        let neighbours: Vec<_> = self.registered.iter().map(|(n, id)| (*n, *id)).collect();
-        let remotes = std::mem::take(&mut self.announce);
-        for (neighbour, id) in neighbours {
-            let mut names = BTreeSet::from([us]);
-            if !self.takes_sync(id) {
-                // It may have collected a peer that it can only reach by this change.
-                for remote in remotes.iter().filter(|remote| **remote != neighbour) {
-                    self.knowledge.forget(id, *remote);
-                    names.insert(*remote);
-                }
-            }
-            self.put(neighbour, &channel, None, Item::Names(names));
-        }
-        self.compare_later(now);
-    }
-
     pub(super) fn send_heartbeat(&mut self, now: Duration, id: ConnectionId) {
         self.timers.set(Timer::Heartbeat(id), now + HEARTBEAT);
         self.push_control(now, id, Message::Heartbeat.emit());

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    COLLECT_DELAY, COMPARE_DELAY, ConnectionId, HEADS_INTERVAL, Node, ROUTES_DELAY, Reason,
-    TARGETS_DELAY, TOPOLOGY, Timer, WANT_TIMEOUT,
+    COLLECT_DELAY, COMPARE_DELAY, ConnectionId, HEADS_INTERVAL, Node, Reason, TARGETS_DELAY,
+    TOPOLOGY, Timer, WANT_TIMEOUT,
 };
 use crate::gossip::outbox::Item;
 use crate::gossip::sync::SyncItem;
@@ -99,11 +99,12 @@ impl Node {
         for name in neighbours {
             self.put(name, &channel, None, Item::Names(BTreeSet::new()));
         }
-        if let Some(by) = self.announce_by
+        if let Some(until) = self.announcements.restless_until(now)
             && !std::mem::replace(&mut self.is_compare_put_off, true)
         {
-            // Ours is not told yet, so all would differ from us.
-            self.timers.set_earliest(Timer::Compare, by + COMPARE_DELAY);
+            // Ours still changes, so all would differ from us.
+            self.timers
+                .set_earliest(Timer::Compare, until + COMPARE_DELAY);
             return;
         }
         self.is_compare_put_off = false;
@@ -149,7 +150,7 @@ impl Node {
             return;
         }
         self.routing.graph_changed();
-        self.timers.set_earliest(Timer::Routes, now + ROUTES_DELAY);
+        self.recalculate_soon(now);
         self.timers
             .set_earliest(Timer::Targets, now + TARGETS_DELAY);
         self.timers
@@ -161,8 +162,8 @@ impl Node {
         if digest == self.routing.digest(&self.topology) {
             return;
         }
-        if self.announce_by.is_some() {
-            // It lacks our last change, which it is told soon; what else differs shows after that.
+        if self.announcements.restless_until(now).is_some() {
+            // It may lack our last change, which it is told; what else differs shows after that.
             self.compare_later(now);
             return;
         }

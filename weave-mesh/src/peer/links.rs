@@ -1,9 +1,11 @@
 //! The connections of one record, by remote name.
 //!
 //! A sorted list in one piece of memory: a topology of a thousand peers holds hundreds of thousands
-//! of connections, and what follows from it reads them in order. Invariant: names ascend strictly.
+//! of connections, and what follows from it reads them in order. Copies share the list until one of
+//! them is changed. Invariant: names ascend strictly.
 
 use std::ops::Index;
+use std::sync::Arc;
 
 use super::{Link, PeerName};
 
@@ -20,21 +22,21 @@ use super::{Link, PeerName};
 /// assert_eq!(links.get(&remote), Some(&link));
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Links(Vec<(PeerName, Link)>);
+pub struct Links(Arc<Vec<(PeerName, Link)>>);
 
 impl Links {
     /// No connections.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(Vec::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Adds a connection; returns the one it replaces.
     pub fn insert(&mut self, remote: PeerName, link: Link) -> Option<Link> {
         match self.place(&remote) {
-            Ok(place) => Some(std::mem::replace(&mut self.0[place].1, link)),
+            Ok(place) => Some(std::mem::replace(&mut self.own()[place].1, link)),
             Err(place) => {
-                self.0.insert(place, (remote, link));
+                self.own().insert(place, (remote, link));
                 None
             }
         }
@@ -43,12 +45,12 @@ impl Links {
     /// Removes a connection; returns it if there was one.
     pub fn remove(&mut self, remote: &PeerName) -> Option<Link> {
         let place = self.place(remote).ok()?;
-        Some(self.0.remove(place).1)
+        Some(self.own().remove(place).1)
     }
 
     /// Removes the connection to the lowest name.
     pub fn pop_first(&mut self) -> Option<(PeerName, Link)> {
-        (!self.0.is_empty()).then(|| self.0.remove(0))
+        (!self.0.is_empty()).then(|| self.own().remove(0))
     }
 
     /// Takes out the connections to `removed` and puts in those that are `changed`, all in one
@@ -61,9 +63,9 @@ impl Links {
         let changed: Self = changed.into_iter().collect();
         let mut removed = removed.to_vec();
         removed.sort_unstable();
-        let mut old = std::mem::take(&mut self.0).into_iter().peekable();
-        let mut new = changed.0.into_iter().peekable();
-        self.0.reserve_exact(old.len() + new.len());
+        let mut old = std::mem::take(self).into_iter().peekable();
+        let mut new = changed.into_iter().peekable();
+        let mut links = Vec::with_capacity(old.len() + new.len());
         loop {
             let is_old_next = match (old.peek(), new.peek()) {
                 (Some((old, _)), Some((new, _))) => old < new,
@@ -73,14 +75,15 @@ impl Links {
             };
             if is_old_next {
                 let kept = old.next();
-                self.0
-                    .extend(kept.filter(|(name, _)| removed.binary_search(name).is_err()));
+                links.extend(kept.filter(|(name, _)| removed.binary_search(name).is_err()));
             } else {
                 let replaced = new.peek().map(|(name, _)| *name);
                 let _ = old.next_if(|(name, _)| Some(*name) == replaced);
-                self.0.extend(new.next());
+                links.extend(new.next());
             }
         }
+        links.shrink_to_fit();
+        *self = Self(Arc::new(links));
     }
 
     /// The connection to a peer.
@@ -92,7 +95,7 @@ impl Links {
     /// The connection to a peer, to change it.
     pub fn get_mut(&mut self, remote: &PeerName) -> Option<&mut Link> {
         let place = self.place(remote).ok()?;
-        Some(&mut self.0[place].1)
+        Some(&mut self.own()[place].1)
     }
 
     /// Whether there is a connection to a peer.
@@ -130,7 +133,22 @@ impl Links {
 
     /// The connections, in the order of names, to change them.
     pub fn values_mut(&mut self) -> impl ExactSizeIterator<Item = &mut Link> {
-        self.0.iter_mut().map(|(_, link)| link)
+        self.own().iter_mut().map(|(_, link)| link)
+    }
+
+    /// Uses the list of `other` if it is the same one; returns whether it is.
+    #[cfg(feature = "sim")]
+    pub(crate) fn share(&mut self, other: &Self) -> bool {
+        let is_same = self == other;
+        if is_same {
+            self.0 = Arc::clone(&other.0);
+        }
+        is_same
+    }
+
+    /// The list, to change it: a copy of our own if it is shared.
+    fn own(&mut self) -> &mut Vec<(PeerName, Link)> {
+        Arc::make_mut(&mut self.0)
     }
 
     fn place(&self, remote: &PeerName) -> Result<usize, usize> {
@@ -153,7 +171,7 @@ impl FromIterator<(PeerName, Link)> for Links {
             });
         }
         links.shrink_to_fit();
-        Self(links)
+        Self(Arc::new(links))
     }
 }
 
@@ -168,7 +186,7 @@ impl IntoIterator for Links {
     type IntoIter = std::vec::IntoIter<(PeerName, Link)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        Arc::unwrap_or_clone(self.0).into_iter()
     }
 }
 
@@ -253,6 +271,10 @@ mod tests {
             for n in 0..12 {
                 assert_eq!(links.get(&name(n)), map.get(&name(n)));
             }
+            let (copy, before) = (links.clone(), map.clone());
+            links.insert(name(3), link(7));
+            map.insert(name(3), link(7));
+            assert!(copy.iter().eq(before.iter()), "a copy stays as it is");
             assert_eq!(links.pop_first(), map.pop_first());
             assert_eq!((links.len(), links.is_empty()), (map.len(), map.is_empty()));
         }

@@ -19,7 +19,7 @@ use crate::node::{
     ConnectionId, ConnectionState, DialId, Event, Node, Notice, OverlayEvent, Transmit,
 };
 use crate::peer::PeerName;
-use crate::topology::Topology;
+use crate::topology::{Pool, Topology};
 
 /// A machine.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct Host {
     pub(super) next_port: u16,
     pub(super) counts: Counts,
     routes_seen: u64,
+    /// The revision of the topology up to which its records are shared with other hosts.
+    shared: u64,
 }
 
 /// The peer on a machine.
@@ -92,11 +94,20 @@ impl Host {
             next_port: FIRST_PORT,
             counts: Counts::default(),
             routes_seen: 0,
+            shared: 0,
         }
     }
 
     pub(super) fn is_old(&self) -> bool {
         matches!(self.engine, Engine::Old(_))
+    }
+
+    /// Lets the records of this peer share memory with those of others.
+    pub(super) fn share_records(&mut self, pool: &mut Pool) {
+        self.shared = match &mut self.engine {
+            Engine::New(node) => node.share_records(self.shared, pool),
+            Engine::Old(old) => old.share_records(self.shared, pool),
+        };
     }
 
     /// When there is something to do: at once with a full inbox, else at the next timer.

@@ -54,7 +54,7 @@ use crate::gossip::Channel;
 use crate::node::{Config, ConfigError, ConnectionId, DialId, Node};
 use crate::peer::PeerName;
 use crate::random::Random;
-use crate::topology::Topology;
+use crate::topology::{Pool, Topology};
 use host::{Engine, Host, Input, WHOLE};
 use old::OldPeer;
 use wire::{Side, Wire, WireId};
@@ -94,6 +94,7 @@ pub struct Simulation {
     watch: Option<Watch>,
     ended: Vec<Ended>,
     happenings: u64,
+    pool: Pool,
 }
 
 /// A connection that was part of the topology, at one end at least, and ended.
@@ -106,6 +107,11 @@ pub struct Ended {
     pub dialler: HostId,
     /// The host that accepted.
     pub listener: HostId,
+    /// Time for which it was part of the topology at one end at least.
+    pub lasted: Duration,
+    /// Whether it was part of the topology at both ends. One that the other end had no room for
+    /// was not.
+    pub is_mutual: bool,
     /// Whether one of them is starved.
     pub is_starved: bool,
 }
@@ -187,6 +193,7 @@ impl Simulation {
             watch: None,
             ended: Vec::new(),
             happenings: 0,
+            pool: Pool::default(),
         }
     }
 

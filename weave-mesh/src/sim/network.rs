@@ -175,7 +175,12 @@ impl Simulation {
         let (host, way) = (end.host, &mut end.outgoing);
         let fits = bytes.len().min(buffer.saturating_sub(way.unread));
         let sent = bytes.split_to(fits);
-        way.blocked = bytes;
+        // An empty rest would keep the memory of the whole.
+        way.blocked = if bytes.is_empty() {
+            Bytes::new()
+        } else {
+            bytes
+        };
         let running = self.hosts.get_mut(host.0).and_then(Option::as_mut);
         if let Some(running) = running {
             way.meter.add(&sent, &mut running.counts);
@@ -278,15 +283,18 @@ impl Simulation {
         let Some(wire) = self.wires.get_mut(&id) else {
             return;
         };
-        if !std::mem::take(&mut wire.is_added) {
+        let added = std::mem::take(&mut wire.added);
+        let Some(since) = added.into_iter().flatten().min() else {
             return;
-        }
+        };
         let [dialler, listener] = [0, 1].map(|side| wire.ends[side].host);
         let starves = |host| self.host(host).is_some_and(|host| host.share < WHOLE);
         self.ended.push(Ended {
             at: self.now,
             dialler,
             listener,
+            lasted: self.now.saturating_sub(since),
+            is_mutual: added.iter().all(Option::is_some),
             is_starved: starves(dialler) || starves(listener),
         });
     }

@@ -71,9 +71,10 @@ impl Simulation {
             return self.at(free, Next::Run(id));
         }
         let (inputs, bytes) = self.slice(id);
-        let Some(host) = self.host_mut(id) else {
+        let Some(host) = self.hosts.get_mut(id.0).and_then(Option::as_mut) else {
             return;
         };
+        host.share_records(&mut self.pool);
         let cost = host.charge(inputs, bytes);
         let done = self.flush(id, now + cost);
         if let Some(core) = self.cores.iter_mut().min() {
@@ -201,9 +202,11 @@ impl Simulation {
                 Some(Happening::AttemptFailed) => host.counts.attempts_failed += 1,
                 Some(Happening::Added(connection)) => {
                     host.counts.connections_added += 1;
-                    let wire = host.wires.get(&connection).map(|(wire, _)| *wire);
-                    if let Some(wire) = wire.and_then(|wire| self.wires.get_mut(&wire)) {
-                        wire.is_added = true;
+                    let end = host.wires.get(&connection).copied();
+                    if let Some((wire, side)) = end
+                        && let Some(wire) = self.wires.get_mut(&wire)
+                    {
+                        wire.added[side] = Some(at);
                     }
                     let next = Next::OverlayWorks {
                         host: id,

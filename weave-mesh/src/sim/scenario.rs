@@ -141,6 +141,8 @@ pub struct Outcome {
     pub formed: Option<Duration>,
     /// Targets that had failed and waited at the end of the forming.
     pub failed_connections: usize,
+    /// Targets that had failed and waited when the mesh had settled.
+    pub failed_at_rest: usize,
     /// Connections at the end, each counted once.
     pub connections: usize,
     /// Bytes sent by all while the mesh formed.
@@ -160,8 +162,11 @@ pub struct Outcome {
     pub rest_routes: u64,
     /// Processor time at rest for each peer and second, by the cost model.
     pub rest_cpu: Duration,
-    /// Connections between hosts with a whole processor that ended at rest.
+    /// Connections between hosts with a whole processor that were part of the topology at both
+    /// ends, and ended at rest.
     pub lost_connections: usize,
+    /// Connections between such hosts that one end took for made and the other refused, at rest.
+    pub refused_connections: usize,
     /// Time after which half of all peers knew of a change, over all changes.
     pub change_p50: Option<Duration>,
     /// Time after which 99 of 100 peers knew of a change, over all changes. `None` if more than
@@ -217,12 +222,17 @@ impl<'s, P: FnMut(&Progress)> Experiment<'s, P> {
         let formed = self.form();
         let forming = self.total();
         let failed_connections = self.sum(Simulation::failed_targets);
-        let ended = self.lost();
+        let (ended, refused) = (self.ended(true), self.ended(false));
+        if formed.is_some() {
+            self.pass(self.scenario.settling, "settling");
+        }
+        let failed_at_rest = self.sum(Simulation::failed_targets);
         let (at_rest, rested) = match formed {
             Some(_) => self.rest(),
             None => (Counts::default(), Counts::default()),
         };
-        let lost_connections = self.lost() - ended;
+        let lost_connections = self.ended(true) - ended;
+        let refused_connections = self.ended(false) - refused;
         let mut delays = if formed.is_some() {
             self.change()
         } else {
@@ -236,6 +246,7 @@ impl<'s, P: FnMut(&Progress)> Experiment<'s, P> {
             old: self.scenario.old,
             formed,
             failed_connections,
+            failed_at_rest,
             connections: self.sum(|simulation, host| {
                 let topology = simulation.topology(host);
                 topology.map_or(0, |topology| topology.local().connections.len())
@@ -251,6 +262,7 @@ impl<'s, P: FnMut(&Progress)> Experiment<'s, P> {
                 .div_f64(self.scenario.window.as_secs_f64().max(1.0))
                 / u32::try_from(peers).unwrap_or(u32::MAX),
             lost_connections,
+            refused_connections,
             change_p50: percentile(&delays, 50),
             change_p99: percentile(&delays, 99),
             largest_message: self.total().largest_message,
@@ -269,9 +281,8 @@ impl<'s, P: FnMut(&Progress)> Experiment<'s, P> {
         None
     }
 
-    /// Lets the mesh settle and rest; returns the counts before and after the window.
+    /// Lets the mesh rest; returns the counts before and after the window.
     fn rest(&mut self) -> (Counts, Counts) {
-        self.pass(self.scenario.settling, "settling");
         let before = self.total();
         self.pass(self.scenario.window, "at rest");
         (before, self.total())
@@ -375,10 +386,12 @@ impl<'s, P: FnMut(&Progress)> Experiment<'s, P> {
         })
     }
 
-    /// Connections between hosts that are not starved that ended so far.
-    fn lost(&self) -> usize {
+    /// Connections between hosts that are not starved that ended so far, at both ends or at one.
+    fn ended(&self, is_mutual: bool) -> usize {
         let ended = self.simulation.ended().iter();
-        ended.filter(|ended| !ended.is_starved).count()
+        ended
+            .filter(|ended| !ended.is_starved && ended.is_mutual == is_mutual)
+            .count()
     }
 
     fn total(&self) -> Counts {

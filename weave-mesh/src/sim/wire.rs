@@ -20,8 +20,8 @@ pub(super) type Side = usize;
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) ends: [End; 2],
-    /// It was part of the topology of at least one end, and has not ended yet.
-    pub(super) is_added: bool,
+    /// Since when it is part of the topology of each end; nothing once it has begun to end.
+    pub(super) added: [Option<Duration>; 2],
 }
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Wire {
                 arrived: VecDeque::new(),
                 outgoing: Outgoing::default(),
             }),
-            is_added: false,
+            added: [None; 2],
         }
     }
 

@@ -1,11 +1,12 @@
 //! The tasks around one connection, the dials and the accept loop. All of them only move bytes and
 //! outcomes to the driver; each ends when it is cancelled or the driver is gone.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -53,20 +54,22 @@ impl Ends {
 pub(super) async fn read(
     id: ConnectionId,
     ends: Ends,
-    mut stream: OwnedReadHalf,
+    stream: OwnedReadHalf,
     inputs: mpsc::Sender<Input>,
     stop: CancellationToken,
 ) {
-    let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(READ_SIZE);
-        let outcome = tokio::select! {
+        let ready = tokio::select! {
             () = stop.cancelled() => return,
-            outcome = stream.read_buf(&mut buffer) => outcome,
+            ready = stream.readable() => ready,
         };
+        // Made when there is something to read: a connection at rest holds no buffer.
+        let mut buffer = BytesMut::with_capacity(READ_SIZE);
+        let outcome = ready.and_then(|()| stream.try_read_buf(&mut buffer));
         let (input, is_last) = match outcome {
             Ok(0) => (Input::Closed(id, "EOF".to_owned()), true),
-            Ok(_) => (Input::Bytes(id, buffer.split().freeze()), false),
+            Ok(_) => (Input::Bytes(id, buffer.freeze()), false),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(error) => (Input::Closed(id, ends.error("read", &error)), true),
         };
         if !report(&inputs, &stop, input).await || is_last {

@@ -30,7 +30,7 @@ impl Graph {
         let names: Vec<_> = topology.records().map(|record| record.name).collect();
         let listed: Lists = topology
             .records()
-            .map(|record| listed(&names, relation, record))
+            .map(|record| listed(&names, relation, record, &[]))
             .collect();
         let mut graph = Self {
             relation,
@@ -65,7 +65,7 @@ impl Graph {
                 _ => {}
             }
         }
-        if added.len() > MAX_ADDED || names.len() > MAX_ADDED + self.names.len() / 4 {
+        if added.len() > MAX_ADDED {
             return self.rebuild(topology);
         }
         let has_members_changed = !(added.is_empty() && removed.is_empty());
@@ -197,7 +197,11 @@ impl Graph {
         let (Some(record), Some(peer)) = (topology.get(name), self.number(name)) else {
             return false;
         };
-        let new = listed(&self.names, self.relation, record);
+        let before = match self.relation {
+            Relation::All => &self.neighbours[peer],
+            Relation::Established => &self.claims[peer],
+        };
+        let new = listed(&self.names, self.relation, record, before);
         if self.relation == Relation::All {
             let old = std::mem::replace(&mut self.neighbours[peer], new);
             return old != self.neighbours[peer];
@@ -300,24 +304,55 @@ type Number = u32;
 /// For each peer the numbers of others, ascending.
 type Lists = Vec<Vec<Number>>;
 
-/// Whom a record lists under a relation, as numbers.
-fn listed(names: &[PeerName], relation: Relation, record: &PeerRecord) -> Vec<Number> {
+/// Whom a record lists under a relation, as numbers. `before` is what it listed earlier, or
+/// nothing: most of it will be the same, and is then found at once.
+fn listed(
+    names: &[PeerName],
+    relation: Relation,
+    record: &PeerRecord,
+    before: &[Number],
+) -> Vec<Number> {
     let mut found = Vec::with_capacity(record.connections.len());
+    let mut expected = before.iter().copied().peekable();
     let mut from = 0;
     for (remote, link) in &record.connections {
         if relation == Relation::Established && !link.established {
             continue;
         }
-        // Links are sorted too, so the rest of the names is enough.
-        match names[from..].binary_search(remote) {
-            Ok(place) => {
-                found.push(compact(from + place));
-                from += place + 1;
-            }
-            Err(place) => from += place,
+        let is_next = |number: &Number| names.get(*number as usize) == Some(remote);
+        if let Some(number) = expected.next_if(is_next) {
+            found.push(number);
+            from = number as usize + 1;
+            continue;
         }
+        // Links are sorted too, so the rest of the names is enough.
+        match search_from(names, from, *remote) {
+            Ok(place) => {
+                found.push(compact(place));
+                from = place + 1;
+            }
+            Err(place) => from = place,
+        }
+        while expected
+            .next_if(|number| (*number as usize) < from)
+            .is_some()
+        {}
     }
     found
+}
+
+/// Binary search in ever longer pieces from `from` on: what is looked for is mostly near.
+fn search_from(names: &[PeerName], from: usize, name: PeerName) -> Result<usize, usize> {
+    let (mut start, mut step) = (from, 1);
+    while let Some(probe) = names.get(start + step - 1)
+        && *probe < name
+    {
+        start += step;
+        step *= 2;
+    }
+    let end = names.len().min(start + step);
+    let place = names[start..end].binary_search(&name);
+    place.map(|at| start + at).map_err(|at| start + at)
 }
 
 /// What is in one list and not in the other.
@@ -369,3 +404,23 @@ struct Search {
 /// Peers that appear at a time above which it is cheaper to start over: for each of them all
 /// records are searched for connections to it.
 const MAX_ADDED: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_finds_what_is_there_from_every_place() {
+        let name = |n: usize| PeerName::try_from(2 * n as u64).unwrap();
+        for count in 0..40 {
+            let names: Vec<_> = (0..count).map(name).collect();
+            for from in 0..=count {
+                for wanted in 2 * from..=2 * count {
+                    let wanted = PeerName::try_from(wanted as u64).unwrap();
+                    let place = search_from(&names, from, wanted);
+                    assert_eq!(place, names.binary_search(&wanted), "{wanted} of {count}");
+                }
+            }
+        }
+    }
+}

@@ -15,6 +15,8 @@ mod graph;
 mod journal;
 mod merge;
 mod router;
+#[cfg(feature = "sim")]
+mod share;
 mod short_ids;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,8 @@ use short_ids::ShortIds;
 pub use delta::{Base, Synced};
 pub use gc::Collected;
 pub use merge::Merged;
+#[cfg(feature = "sim")]
+pub(crate) use share::Pool;
 
 /// The most peers a topology holds. A peer beyond is not taken in until others are collected.
 pub const MAX_PEERS: usize = 16 * 1024;

@@ -32,7 +32,8 @@ pub enum Framing {
 /// Puts frames together from whatever pieces the stream delivers.
 ///
 /// It holds what was pushed and not popped, so a caller that pops after every push holds less
-/// than one message and one piece. A length alone reserves nothing.
+/// than one message and one piece, and nothing between two messages. A length alone reserves
+/// nothing.
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: BytesMut,
@@ -77,7 +78,7 @@ impl FrameReader {
             return Ok(None);
         };
         self.buffer.advance(prefix.size);
-        let frame = self.buffer.split_to(prefix.length).freeze();
+        let frame = self.take(prefix.length);
         match self.framing {
             Framing::Length => Ok(Some(frame)),
             Framing::Gob => Ok(Some(frame.slice_ref(byte_string(&frame)?))),
@@ -93,14 +94,23 @@ impl FrameReader {
         let Some(prefix) = self.whole()? else {
             return Ok(None);
         };
-        let whole = prefix.size + prefix.length;
-        Ok(Some(self.buffer.split_to(whole).freeze()))
+        Ok(Some(self.take(prefix.size + prefix.length)))
     }
 
     /// Whether the stream may end here: no frame has been begun.
     #[must_use]
     pub fn is_between_frames(&self) -> bool {
         self.buffer.is_empty()
+    }
+
+    /// Takes bytes that are there. What is left of the memory is not kept for the next ones: a peer
+    /// has hundreds of connections, and most of the time nothing arrives on them.
+    fn take(&mut self, length: usize) -> Bytes {
+        let taken = self.buffer.split_to(length).freeze();
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        taken
     }
 
     /// Where the next frame is, if all of it has arrived.
@@ -269,6 +279,16 @@ mod tests {
             assert_eq!(messages, [&b"one"[..], b"", b"three"], "cut at {cut}");
             assert!(reader.is_between_frames());
         }
+    }
+
+    #[test]
+    fn between_two_messages_no_memory_is_held() {
+        let mut reader = FrameReader::new();
+        reader.push(&encode(&vec![7; 60_000]).unwrap());
+        let message = reader.pop().unwrap().unwrap();
+
+        assert_eq!((message.len(), reader.buffer.capacity()), (60_000, 0));
+        assert!(message.try_into_mut().is_ok(), "nobody else holds it");
     }
 
     #[test]

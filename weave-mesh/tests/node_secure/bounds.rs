@@ -162,3 +162,38 @@ fn a_message_that_cannot_be_decoded_ends_the_connection_and_is_counted() {
     assert_eq!(closed(&mut node, S), [id]);
     assert_eq!(node.report(S).counters.message_malformed, 1);
 }
+
+/// Hazard 13 of the protocol's list: nonces are counted under the same lock as the writes.
+#[test]
+fn hazard_13_what_is_written_opens_in_the_order_in_which_it_was_sealed() {
+    let mut node = Node::new(config(1, &["secret"], &[]), []).unwrap();
+    let id = node.handle_accepted(S, address(1), stranger(1, 1));
+    let mut remote = introduced(&mut node, id);
+    let mut opened = Vec::new();
+    for second in 1..=200 {
+        let now = second * S;
+        // Heartbeats, gossip and unicasts are put into one stream, a few bytes at a time.
+        let _ = node.unicast("some", name(9), &[7; 300]);
+        let mut alive = bytes::BytesMut::new();
+        remote.outgoing.put(&[0], &mut alive).unwrap();
+        node.handle_bytes(now, id, &alive);
+        node.handle_timeout(now);
+        while let Some(transmit) = node.poll_transmit(now) {
+            let Transmit::Data { connection, bytes } = transmit else {
+                panic!("{transmit:?}");
+            };
+            for piece in bytes.chunks(7) {
+                remote.incoming.push(piece);
+                node.handle_written(now, connection, piece.len());
+            }
+            while let Some(message) = remote.incoming.pop().unwrap() {
+                opened.push(message[0]);
+            }
+        }
+    }
+
+    let count = |tag| opened.iter().filter(|first| **first == tag).count();
+    assert_eq!((count(0), count(5)), (6, 200), "heartbeats and unicasts");
+    assert!(count(4) > 0, "gossip");
+    assert!(remote.incoming.is_between_frames());
+}

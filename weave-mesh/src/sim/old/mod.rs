@@ -27,8 +27,8 @@ use crate::connector::{PeerAddress, Target};
 use crate::node::{Config, ConnectionId, DialId, Transmit};
 use crate::peer::{self, PeerName, PeerRecord, ShortId, Uid};
 use crate::random::Random;
-use crate::topology::Topology;
 use crate::topology::routes::{self, Relation};
+use crate::topology::{Pool, Topology};
 use crate::wire::frame;
 use crate::wire::intro::Features;
 use deadlines::{Deadlines, Due};
@@ -97,6 +97,11 @@ impl OldPeer {
 
     pub(super) fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// See [`Topology::share`].
+    pub(super) fn share_records(&mut self, revision: u64, pool: &mut Pool) -> u64 {
+        self.topology.share(revision, pool)
     }
 
     /// Valid targets that failed and wait.
