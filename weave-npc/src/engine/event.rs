@@ -79,6 +79,8 @@ pub enum Event {
     Refused(ObjectError),
     /// All objects of some kinds.
     Listed(Listing),
+    /// A kind cannot be listed and is to keep nothing from being enforced. What is known of it stays.
+    Unlisted(Kind),
 }
 
 /// All objects of some kinds at one moment.

@@ -102,6 +102,9 @@ impl Engine {
                 self.refused.insert(error.object.clone(), error);
             }
             Event::Listed(listing) => self.list(listing),
+            Event::Unlisted(kind) => {
+                self.missing.remove(&kind);
+            }
         }
         self.schedule(now);
     }

@@ -110,6 +110,19 @@ fn nothing_comes_out_before_every_kind_was_listed() {
 }
 
 #[test]
+fn a_kind_that_cannot_be_listed_can_be_done_without() {
+    let mut scene = Scene::new([Object::Pod(pod("db", &["10.32.0.1"])), closed("db")]);
+    scene.event(Event::Unlisted(Kind::Policy));
+    assert!(!scene.passes("10.32.0.1"), "what is known stays");
+
+    let mut engine = Engine::new("n1", Options::default());
+    for kind in Kind::ALL {
+        engine.handle_event(MS, Event::Unlisted(kind));
+    }
+    assert!(engine.poll_change(HOLD).is_some());
+}
+
+#[test]
 fn events_that_belong_together_are_one_change() {
     let mut scene = Scene::new([]);
     let now = scene.now;
@@ -290,4 +303,65 @@ fn only_changes_that_may_forbid_are_told() {
         changes: vec![Change::AddTable(engine.table().0.clone())],
     };
     assert!(!may_tighten(&only_opens));
+}
+
+/// One of a few objects, in one of two states.
+fn drawn(which: u8, is_other: bool) -> Object {
+    let name = ["a", "b", "c"][usize::from(which % 3)];
+    if which < 3 {
+        let address = format!("10.32.0.{}", which + 1);
+        let own = [address.as_str()];
+        let mut pod = pod(name, if is_other { &[] } else { &own });
+        pod.labels = [("app", ["a", "b"][usize::from(is_other)])]
+            .into_iter()
+            .collect();
+        return Object::Pod(pod);
+    }
+    let Object::Policy(policy) = closed(name) else {
+        unreachable!("it makes policies");
+    };
+    Object::Policy(if is_other {
+        policy.with_egress([])
+    } else {
+        policy
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn the_rules_are_those_of_the_world_that_the_events_describe(
+        steps in proptest::collection::vec((0u8..7, 0u8..6, proptest::bool::ANY), 1..40),
+    ) {
+        let mut scene = Scene::new([]);
+        let mut there: BTreeMap<Key, Object> = BTreeMap::new();
+        for (deed, which, is_other) in steps {
+            let object = drawn(which, is_other);
+            match deed {
+                0..=2 => {
+                    there.insert(object.key(), object.clone());
+                    scene.event(Event::Applied(object));
+                }
+                3 | 4 => {
+                    there.remove(&object.key());
+                    scene.event(Event::Removed(object.key()));
+                }
+                5 => {
+                    let kind = Kind::of_key(&object.key());
+                    there.retain(|key, _| Kind::of_key(key) != kind);
+                    there.insert(object.key(), object.clone());
+                    let listing = Listing::of(kind, vec![object], vec![]);
+                    scene.event(Event::Listed(listing));
+                }
+                _ => {
+                    let name = reference(&object);
+                    let refused = ObjectError::new(name, "spec", "is wrong");
+                    scene.event(Event::Refused(refused));
+                }
+            }
+        }
+
+        let world = World::from_iter(there.into_values());
+        let wanted = Compiler::of("n1", &world, Options::default());
+        proptest::prop_assert_eq!(&scene.rules, wanted.ruleset());
+    }
 }
