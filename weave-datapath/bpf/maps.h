@@ -187,20 +187,18 @@ static __always_inline __u32 tap_device(void)
 }
 
 /*
- * Lets a frame into the bridge. One that came by a tunnel device beside ours (`aside`) enters by ours,
- * so that the bridge finds all that is remote at one port.
+ * Lets a frame into the bridge. One that came by a tunnel device beside ours enters by ours, so that
+ * the bridge finds all that is remote at one port.
  */
-static __always_inline int enter(int aside)
+static __always_inline int enter(const struct __sk_buff *skb)
 {
 	__u32 zero = 0;
-	struct weave_config *configured;
+	struct weave_config *configured = bpf_map_lookup_elem(&config, &zero);
 
-	if (!aside)
-		return TC_ACT_OK;
-	configured = bpf_map_lookup_elem(&config, &zero);
 	if (!configured)
 		return drop(WEAVE_DROP_NO_TABLE);
-	return bpf_redirect(configured->tunnel, BPF_F_INGRESS);
+	return skb->ifindex == configured->tunnel ? TC_ACT_OK :
+						    bpf_redirect(configured->tunnel, BPF_F_INGRESS);
 }
 
 static __always_inline long push_tag(struct __sk_buff *skb, enum weave_kind kind, __u32 id)

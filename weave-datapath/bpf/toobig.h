@@ -57,13 +57,13 @@ static __always_inline int may_answer(void)
  * learned from it.
  */
 static __always_inline int answer(struct __sk_buff *skb, const struct weave_cell *to, __u32 origin,
-				  __u32 destination, int aside)
+				  __u32 destination)
 {
 	if (!may_answer())
 		return drop(WEAVE_DROP_ANSWER);
 	count(WEAVE_TOO_BIG);
 	if (to->mode == WEAVE_SELF)
-		return enter(aside);
+		return enter(skb);
 	if (to->mode == WEAVE_SLEEVE)
 		return hand_over(skb, destination, origin, 0);
 	if (to->mode != WEAVE_FASTDP)

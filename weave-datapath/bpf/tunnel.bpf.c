@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ingress of the VXLAN devices: frames from other peers. What passes goes on into the bridge. There is
- * one device for our port, and one beside it (`aside`) for each port that peers are dialled at, if it is
- * another.
+ * one device for our port, and one beside it for each other port that peers are dialled at.
  */
 #include "flows.h"
 #include "toobig.h"
@@ -28,7 +27,7 @@ static __always_inline int report(struct __sk_buff *skb, const struct bpf_tunnel
 }
 
 /* Does with a frame what `flow` says: into the bridge, or to the next hop with the VNI it has. */
-static __always_inline int forward(struct __sk_buff *skb, const struct flow *flow, int aside)
+static __always_inline int forward(struct __sk_buff *skb, const struct flow *flow)
 {
 	__u32 device = flow->device;
 
@@ -36,7 +35,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct flow *flo
 		skb->mark &= ~IPSEC_MARK;
 	if (!device) {
 		count(WEAVE_DELIVERED);
-		return enter(aside);
+		return enter(skb);
 	}
 	if (set_tunnel(skb, flow->vni, flow->remote, flow->local))
 		return drop(WEAVE_DROP_ERROR);
@@ -59,10 +58,11 @@ static __always_inline int relay(struct __sk_buff *skb, const struct weave_cell 
 	flow->local = to->local;
 	flow->device = to->device;
 	remember(flow);
-	return forward(skb, flow, 0);
+	return forward(skb, flow);
 }
 
-static __always_inline int receive(struct __sk_buff *skb, int aside)
+SEC("classifier")
+int weave_tunnel(struct __sk_buff *skb)
 {
 	struct bpf_tunnel_key key = {};
 	struct weave_cell *from, *to;
@@ -76,14 +76,14 @@ static __always_inline int receive(struct __sk_buff *skb, int aside)
 	 * to our device by another program of ours, which has done all there is to do.
 	 */
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
-		return aside ? drop(WEAVE_DROP_NO_KEY) : TC_ACT_OK;
+		return enter(skb);
 	if (read_frame(skb, &frame))
 		return drop(WEAVE_DROP_SHORT);
 	flow = flow_of(&frame);
 	if (!flow)
 		return drop(WEAVE_DROP_ERROR);
 	if (flow->vni == key.tunnel_id && is_current(flow, &frame, key.remote_ipv4))
-		return forward(skb, flow, aside);
+		return forward(skb, flow);
 	prepare(flow, &frame, key.remote_ipv4);
 	flow->vni = key.tunnel_id;
 	cells = current_table();
@@ -96,7 +96,7 @@ static __always_inline int receive(struct __sk_buff *skb, int aside)
 	if (!from || !to || from->mode == WEAVE_UNKNOWN || to->mode == WEAVE_UNKNOWN)
 		return drop(WEAVE_DROP_UNKNOWN);
 	if (is_answer(skb))
-		return answer(skb, from, origin, destination, aside);
+		return answer(skb, from, origin, destination);
 	if (from->mode == WEAVE_SELF)
 		return drop(WEAVE_DROP_OWN);
 	if (!(frame.source | frame.destination) && !frame.type)
@@ -113,17 +113,6 @@ static __always_inline int receive(struct __sk_buff *skb, int aside)
 		remember(flow);
 	}
 	count(WEAVE_DELIVERED);
-	return enter(aside);
+	return enter(skb);
 }
 
-SEC("classifier")
-int weave_tunnel(struct __sk_buff *skb)
-{
-	return receive(skb, 0);
-}
-
-SEC("classifier")
-int weave_side(struct __sk_buff *skb)
-{
-	return receive(skb, 1);
-}

@@ -97,10 +97,10 @@ pub(super) const CONFIG: &str = "config";
 /// The other maps.
 pub(super) const MAPS: [&str; 5] = ["table", "macs", "generations", "events", "counters"];
 /// The programs, under their names in the object.
-pub(super) const PROGRAMS: [&str; 4] = ["weave_bridge", "weave_tunnel", "weave_user", SIDE_PROGRAM];
-/// The program of the tunnel's devices at ports beside ours.
-pub(super) const SIDE_PROGRAM: &str = "weave_side";
-/// The links of the first programs, in the same order. Those of [`SIDE_PROGRAM`] are [`side`].
+pub(super) const PROGRAMS: [&str; 3] = ["weave_bridge", TUNNEL, "weave_user"];
+/// The program for what comes out of the tunnel, at our port and at others.
+pub(super) const TUNNEL: &str = "weave_tunnel";
+/// The links of the programs, in the same order.
 pub(super) const LINKS: [&str; 3] = ["link_bridge", "link_tunnel", "link_user"];
 
 /// The pin that stands for the tunnel at a port beside ours: it is open there while the pin is there.

@@ -17,7 +17,7 @@ use aya::{
 
 use super::{
     Error,
-    pins::{CONFIG, LINKS, MAPS, PROGRAMS, Pins, SIDE_PROGRAM},
+    pins::{CONFIG, LINKS, MAPS, PROGRAMS, Pins, TUNNEL},
 };
 
 /// How programs hang on a device.
@@ -136,11 +136,11 @@ pub(super) fn attach(
     Ok(())
 }
 
-/// Attaches the pinned program for tunnel devices beside ours to `device`, in place of the one there;
+/// Attaches the pinned program of the tunnel to `device`, one beside ours, in place of the one there;
 /// `pin` is left behind.
 pub(super) fn attach_side(pins: &Pins, hook: Hook, device: &str, pin: &Path) -> Result<(), Error> {
-    let operation = || format!("open the pinned BPF program {SIDE_PROGRAM}");
-    let program = SchedClassifier::from_pin(pins.path(SIDE_PROGRAM));
+    let operation = || format!("open the pinned BPF program {TUNNEL}");
+    let program = SchedClassifier::from_pin(pins.path(TUNNEL));
     let mut program = program.map_err(|source| Error::kernel(operation(), source))?;
     let spot = Spot {
         device,

@@ -136,7 +136,7 @@ impl Outbox {
             Choice::Answer => {
                 let mut packet = Vec::new();
                 parcel.split.write(0, &mut packet);
-                let answer = icmp::fragmentation_needed(&packet, path.mtu);
+                let answer = icmp::too_big(&packet, path.mtu);
                 self.shared.count(if answer.is_some() {
                     Counter::AnsweredTooBig
                 } else {

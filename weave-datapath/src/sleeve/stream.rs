@@ -8,6 +8,9 @@ use super::seal::Stream;
 use crate::packet::ethernet::HEADER_LEN;
 
 const TYPE_IPV4: u16 = 0x0800;
+const TYPE_IPV6: u16 = 0x86dd;
+/// The smallest MTU that a sender of IPv6 takes note of.
+const IPV6_LEAST: u16 = 1280;
 
 /// What is to be done with an outgoing frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub enum Choice {
     Send(Stream),
     /// Cut it with [`fragment`](super::fragment::fragment); every piece goes by [`Stream::Whole`].
     Cut,
-    /// Answer its sender with [`fragmentation_needed`](super::icmp::fragmentation_needed).
+    /// Answer its sender with [`too_big`](super::icmp::too_big).
     Answer,
     /// Drop it: too large for a flood, which nobody may answer.
     TooBig,
@@ -37,7 +40,13 @@ pub struct Path {
 pub fn choose(frame: &[u8], len: usize, path: Path, flood: bool) -> Choice {
     let too_big = len > usize::from(path.mtu) + HEADER_LEN;
     let Some(dont_fragment) = ipv4_dont_fragment(frame) else {
-        return Choice::Send(Stream::Fragmented);
+        // Routers do not cut packets of IPv6; every way of it carries 1280 bytes (RFC 8200, 5).
+        let is_told = too_big && !flood && path.mtu >= IPV6_LEAST && is_ipv6(frame);
+        return if is_told {
+            Choice::Answer
+        } else {
+            Choice::Send(Stream::Fragmented)
+        };
     };
     match (dont_fragment, too_big) {
         (true, false) => Choice::Send(Stream::Whole),
@@ -47,6 +56,11 @@ pub fn choose(frame: &[u8], len: usize, path: Path, flood: bool) -> Choice {
         (false, false) => Choice::Send(Stream::Whole),
         (false, true) => Choice::Cut,
     }
+}
+
+fn is_ipv6(frame: &[u8]) -> bool {
+    let kind = frame.get(12..HEADER_LEN);
+    kind.is_some_and(|kind| kind == TYPE_IPV6.to_be_bytes())
 }
 
 /// The "don't fragment" bit of an untagged IPv4 frame, `None` for all others.
@@ -69,6 +83,27 @@ mod tests {
         frame[14] = 0x45;
         frame[20] = if dont_fragment { 0x40 } else { 0 };
         frame
+    }
+
+    #[test]
+    fn senders_of_ipv6_are_told_what_the_path_carries() {
+        let path = |mtu| Path {
+            mtu,
+            fragments_arrive: true,
+        };
+        let mut frame = vec![0; 1500];
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        let chosen = |len, mtu, flood| choose(&frame, len, path(mtu), flood);
+        let fragmented = Choice::Send(Stream::Fragmented);
+
+        assert_eq!(chosen(1394, 1380, false), fragmented);
+        assert_eq!(chosen(1395, 1380, false), Choice::Answer);
+        assert_eq!(chosen(1395, 1380, true), fragmented, "nobody may answer");
+        assert_eq!(
+            chosen(1395, 1279, false),
+            fragmented,
+            "it would not be heeded"
+        );
     }
 
     #[test]

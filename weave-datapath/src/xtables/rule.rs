@@ -1,6 +1,6 @@
 //! One rule: what it matches, what it does, and the rules we make ourselves.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::Counters;
 
@@ -144,8 +144,8 @@ pub struct Accept {
     pub input: Option<Interface>,
     /// Outgoing interface.
     pub output: Option<Interface>,
-    /// Destination.
-    pub destination: Option<Ipv4Net>,
+    /// Destination, a network of the table's own kind.
+    pub destination: Option<IpNet>,
     /// Only packets of connections that exist, or belong to one.
     pub replies: bool,
     /// Its comment, by which it is known again; at most 255 bytes.
@@ -153,7 +153,7 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// As a rule of the legacy back end.
+    /// As a rule of the legacy back end, whose tables here are those of IPv4.
     #[must_use]
     pub fn rule(&self) -> Rule {
         let mut rule = Rule {
@@ -162,7 +162,7 @@ impl Accept {
             target: Target::Accept,
             counters: Counters::default(),
         };
-        if let Some(net) = self.destination {
+        if let Some(IpNet::V4(net)) = self.destination {
             rule.ip[4..8].copy_from_slice(&net.network().octets());
             rule.ip[12..16].copy_from_slice(&net.netmask().octets());
         }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 const TAP: &str = "local";
-const QUIET: Duration = Duration::from_millis(100);
+const QUIET: Duration = Duration::from_millis(250);
 /// The Ethernet type of the recorded frames.
 const TYPE: [u8; 2] = [0x88, 0xb5];
 

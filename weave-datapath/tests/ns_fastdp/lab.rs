@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use weave_datapath::{
     bpf::{Config, Hook},
     bridge,
@@ -91,7 +92,8 @@ impl Drop for Scratch {
 }
 
 impl Pod {
-    /// A UDP socket of the pod that may broadcast; reads give up after a second.
+    /// A UDP socket of the pod that may broadcast; reads give up after three seconds. It holds what
+    /// comes while a busy machine does other things.
     pub(crate) fn udp(&self, port: u16) -> UdpSocket {
         self.scratch
             .namespace
@@ -99,8 +101,9 @@ impl Pod {
                 let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
                 socket.set_broadcast(true).unwrap();
                 socket
-                    .set_read_timeout(Some(Duration::from_secs(1)))
+                    .set_read_timeout(Some(Duration::from_secs(3)))
                     .unwrap();
+                setsockopt(&socket, sockopt::RcvBufForce, &ROOM).unwrap();
                 socket
             })
             .unwrap()
@@ -334,6 +337,9 @@ impl Lab {
         self.hosts[host].daemon.as_ref().expect("the daemon runs")
     }
 }
+
+/// Bytes that may wait in a socket of a pod.
+const ROOM: usize = 8 << 20;
 
 /// Our addresses at the ends of link `number`.
 pub(crate) fn underlay(number: usize) -> (Ipv4Addr, Ipv4Addr) {

@@ -247,7 +247,7 @@ fn what_cannot_work_is_said() {
     });
     assert_eq!(
         error,
-        "interface vxlan-6785 exists but is no VXLAN device; remove it"
+        "interface vxlan-6785 exists but is no VXLAN device of ours; remove it"
     );
 
     let taken = host

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -34,7 +34,9 @@ pub(crate) struct Pings {
     stop: Arc<AtomicBool>,
     echo: JoinHandle<()>,
     sender: JoinHandle<usize>,
-    receiver: JoinHandle<usize>,
+    answered: Arc<AtomicBool>,
+    received: Arc<AtomicUsize>,
+    receiver: JoinHandle<()>,
 }
 
 impl Pings {
@@ -42,13 +44,16 @@ impl Pings {
         let stop = Arc::new(AtomicBool::new(false));
         let (server, client) = (to.udp(7002), from.udp(7003));
         let target = (to.address, 7002);
-        let echo = std::thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || echo(&server, &stop)
-        });
+        let received = Arc::new(AtomicUsize::new(0));
+        let answered = Arc::new(AtomicBool::new(false));
         let receiver = std::thread::spawn({
-            let (client, stop) = (client.try_clone().unwrap(), Arc::clone(&stop));
-            move || count(&client, &stop)
+            let (client, received) = (client.try_clone().unwrap(), Arc::clone(&received));
+            let answered = Arc::clone(&answered);
+            move || count(&client, &received, &answered)
+        });
+        let echo = std::thread::spawn({
+            let answered = Arc::clone(&answered);
+            move || echo(&server, &answered)
         });
         let sender = std::thread::spawn({
             let stop = Arc::clone(&stop);
@@ -66,51 +71,52 @@ impl Pings {
             stop,
             echo,
             sender,
+            answered,
+            received,
             receiver,
         }
     }
 
-    /// Stops and returns how many requests were sent and how many answers came.
+    /// Stops and returns how many requests were sent and how many answers came. A busy machine has
+    /// time for late ones.
     pub(crate) fn stop(self) -> (usize, usize) {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.join().unwrap();
-        let received = self.receiver.join().unwrap();
+        let deadline = Instant::now() + LATE;
+        let received = || self.received.load(Ordering::Relaxed);
+        while received() < sent && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.answered.store(true, Ordering::Relaxed);
+        self.receiver.join().unwrap();
         self.echo.join().unwrap();
-        (sent, received)
+        (sent, self.received.load(Ordering::Relaxed))
     }
 }
 
-fn echo(server: &UdpSocket, stop: &AtomicBool) {
+fn echo(server: &UdpSocket, answered: &AtomicBool) {
     server.set_read_timeout(Some(SLICE)).unwrap();
     let mut buffer = [0; 2048];
-    while !stop.load(Ordering::Relaxed) || readable(server) {
+    while !answered.load(Ordering::Relaxed) {
         if let Ok((len, from)) = server.recv_from(&mut buffer) {
             server.send_to(&buffer[..len], from).unwrap();
         }
     }
 }
 
-fn count(client: &UdpSocket, stop: &AtomicBool) -> usize {
+fn count(client: &UdpSocket, received: &AtomicUsize, answered: &AtomicBool) {
     client.set_read_timeout(Some(SLICE)).unwrap();
     let mut buffer = [0; 2048];
-    let mut received = 0;
-    let mut quiet = 0;
-    // After the stop three quiet slices end the count: late answers still belong to it.
-    while quiet < 3 {
-        match client.recv(&mut buffer) {
-            Ok(_) => (received, quiet) = (received + 1, 0),
-            Err(_) if stop.load(Ordering::Relaxed) => quiet += 1,
-            Err(_) => {}
+    while !answered.load(Ordering::Relaxed) {
+        if client.recv(&mut buffer).is_ok() {
+            received.fetch_add(1, Ordering::Relaxed);
         }
     }
-    received
-}
-
-fn readable(socket: &UdpSocket) -> bool {
-    socket.peek(&mut [0; 1]).is_ok()
 }
 
 const SLICE: Duration = Duration::from_millis(100);
+/// How late a frame may be on a busy machine.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How many copies of one broadcast of `from` reach each of `others`.
 pub(crate) fn broadcast(from: &Pod, others: &[&Pod]) -> Vec<usize> {
@@ -118,9 +124,17 @@ pub(crate) fn broadcast(from: &Pod, others: &[&Pod]) -> Vec<usize> {
     from.udp(0)
         .send_to(b"all", ("10.32.255.255", 7004))
         .unwrap();
+    // Everybody has one, however late; then there is time for a second.
+    let deadline = Instant::now() + LATE;
+    let has_one = |socket: &UdpSocket| {
+        socket.set_nonblocking(true).unwrap();
+        socket.peek(&mut [0; 1]).is_ok()
+    };
+    while !sockets.iter().all(has_one) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     std::thread::sleep(Duration::from_millis(300));
     let copies = |socket: &UdpSocket| {
-        socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 16];
         std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
     };
