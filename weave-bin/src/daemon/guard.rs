@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -84,7 +85,16 @@ async fn repair(
     netlink: &Netlink,
     repaired: &mpsc::Sender<Device>,
 ) -> Result<(), Error> {
-    let device = Device::open(config, netlink).await?;
+    let (config, netlink) = (config.clone(), netlink.clone());
+    let runtime = Handle::current();
+    // Having the kernel check the programs takes a while, in which heartbeats must not wait.
+    let open = move || runtime.block_on(Device::open(&config, &netlink));
+    let device = match tokio::task::spawn_blocking(open).await {
+        Ok(device) => device?,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The daemon stops.
+        Err(_) => return Ok(()),
+    };
     // Refused only when the owner is gone, with whom this task ends.
     drop(repaired.send(device).await);
     Ok(())

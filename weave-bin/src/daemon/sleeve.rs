@@ -135,7 +135,9 @@ impl Sleeve {
             restarted.map_err(|error| error.to_string())?;
             self.tap = tap;
             self.index = if_nametoindex(DEVICE).map_err(|error| error.to_string())?;
-            done.push("made it anew");
+            // Said at once: the rest may be interrupted, and is done later then.
+            warn!("somebody removed {DEVICE}: made it anew");
+            self.repairs += 1;
         }
         let moved = self.settle(netlink, bridge, &mut done).await;
         moved.map_err(|error| error.to_string())?;
