@@ -4,13 +4,13 @@
 //! rules stand at the top of the chain that may drop, as Weave Net's did. Invariant: two rules with
 //! one comment are the same rule, so those that are there are compared by their comments.
 
-use ipnet::IpNet;
 use weave_datapath::xtables::{Accept, Interface};
+use weave_npc::ruleset::Family;
 
 use super::wanted::Wanted;
 
-/// The rules in order.
-pub fn accepts(wanted: &Wanted) -> Vec<Accept> {
+/// The rules in order, for the chain of one family: [`Family::Ip`] or [`Family::Ip6`].
+pub fn accepts(wanted: &Wanted, family: Family) -> Vec<Accept> {
     let weave = || Some(Interface::is(&wanted.bridge));
     let others = || Some(Interface::is_not(&wanted.bridge));
     let accept = |input, output, destination, comment: &str| Accept {
@@ -25,11 +25,10 @@ pub fn accepts(wanted: &Wanted) -> Vec<Accept> {
         // The policy controller's own table drops what no policy allows.
         rules.push(accept(None, weave(), None, "to pods, as policy allows"));
     } else {
-        for subnet in wanted.subnets().into_keys() {
-            if let IpNet::V4(subnet) = subnet {
-                let comment = format!("exposed {subnet}");
-                rules.push(accept(None, weave(), Some(subnet), &comment));
-            }
+        let subnets = wanted.subnets().into_keys();
+        for subnet in subnets.filter(|net| net.addr().is_ipv6() == (family == Family::Ip6)) {
+            let comment = format!("exposed {subnet}");
+            rules.push(accept(None, weave(), Some(subnet), &comment));
         }
     }
     rules.push(accept(weave(), others(), None, "from pods"));
@@ -54,7 +53,7 @@ const MARK: &str = "weave: ";
 mod tests {
     use super::*;
 
-    fn shown(wanted: &Wanted) -> Vec<String> {
+    fn shown(wanted: &Wanted, family: Family) -> Vec<String> {
         let one = |interface: &Option<Interface>| match interface {
             None => "any".to_owned(),
             Some(Interface { name, inverted }) => {
@@ -71,7 +70,7 @@ mod tests {
                 to.unwrap_or_default()
             )
         };
-        accepts(wanted).iter().map(line).collect()
+        accepts(wanted, family).iter().map(line).collect()
     }
 
     #[test]
@@ -84,7 +83,7 @@ mod tests {
 
         // As in the recorded rule set "skipnat", whose chain WEAVE-EXPOSE is unfolded here.
         assert_eq!(
-            shown(&wanted),
+            shown(&wanted, Family::Ip),
             [
                 "weave weave",
                 "any weave 10.32.0.0/12",
@@ -92,6 +91,9 @@ mod tests {
                 "any weave replies",
             ]
         );
+        let of_ipv6 = shown(&wanted, Family::Ip6);
+        assert_eq!(of_ipv6[1], "any weave fd00::/64");
+        assert_eq!(of_ipv6.len(), 4);
     }
 
     #[test]
@@ -99,12 +101,15 @@ mod tests {
         let mut wanted = Wanted::new("weave");
         wanted.expects_policy = true;
 
-        assert_eq!(shown(&wanted), ["weave weave", "any weave", "weave !weave"]);
+        assert_eq!(
+            shown(&wanted, Family::Ip),
+            ["weave weave", "any weave", "weave !weave"]
+        );
     }
 
     #[test]
     fn our_rules_are_known_by_their_comments() {
-        for rule in accepts(&Wanted::new("weave")) {
+        for rule in accepts(&Wanted::new("weave"), Family::Ip) {
             assert!(is_ours(Some(&rule.comment)));
         }
         assert!(!is_ours(None));

@@ -5,6 +5,7 @@
 //! so the state of a connection is asked for by the match the program itself uses. Numbers:
 //! `linux/netfilter/nf_tables.h`, `nf_tables_compat.h`.
 
+use ipnet::IpNet;
 use weave_datapath::xtables::{Accept, Interface, conntrack_replies};
 use weave_npc::netlink::{ForeignRule, RawExpression};
 
@@ -21,10 +22,18 @@ pub(super) fn expressions(accept: &Accept) -> Vec<RawExpression> {
             all.push(cmp(*inverted, &value));
         }
     }
-    if let Some(net) = accept.destination {
-        all.push(payload(DESTINATION, 4));
-        all.push(bitwise(&net.netmask().octets()));
-        all.push(cmp(false, &net.network().octets()));
+    match accept.destination {
+        Some(IpNet::V4(net)) => {
+            all.push(payload(DESTINATION, 4));
+            all.push(bitwise(&net.netmask().octets()));
+            all.push(cmp(false, &net.network().octets()));
+        }
+        Some(IpNet::V6(net)) => {
+            all.push(payload(DESTINATION6, 16));
+            all.push(bitwise(&net.netmask().octets()));
+            all.push(cmp(false, &net.network().octets()));
+        }
+        None => {}
     }
     if accept.replies {
         let state = conntrack_replies();
@@ -184,13 +193,14 @@ fn payload(offset: u32, length: u32) -> RawExpression {
 }
 
 /// Keeps the bits of `mask`.
-fn bitwise(mask: &[u8; 4]) -> RawExpression {
+fn bitwise<const N: usize>(mask: &[u8; N]) -> RawExpression {
+    let length = u32::try_from(N).unwrap_or(u32::MAX);
     let parts: [(u16, &[u8]); 5] = [
         (1, &ONE.to_be_bytes()),
         (2, &ONE.to_be_bytes()),
-        (3, &4_u32.to_be_bytes()),
+        (3, &length.to_be_bytes()),
         (4, &attribute(DATA_VALUE, mask)),
-        (5, &attribute(DATA_VALUE, &[0; 4])),
+        (5, &attribute(DATA_VALUE, &[0; N])),
     ];
     expression("bitwise", &parts)
 }
@@ -231,9 +241,10 @@ const ONE: u32 = 1;
 const VERDICT_REGISTER: u32 = 0;
 /// `NFT_CMP_NEQ`.
 const NOT_EQUAL: u32 = 1;
-/// `NFT_PAYLOAD_NETWORK_HEADER`, and where the destination is in an IPv4 header.
+/// `NFT_PAYLOAD_NETWORK_HEADER`, and where the destination is in the headers of IPv4 and IPv6.
 const NETWORK: u32 = 1;
 const DESTINATION: u32 = 16;
+const DESTINATION6: u32 = 24;
 /// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`.
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;

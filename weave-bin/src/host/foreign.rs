@@ -116,14 +116,7 @@ impl Foreign {
     /// The kernel does not answer.
     pub fn forward_drops(&mut self, backend: Backend) -> Result<bool, ForeignError> {
         match (backend, &self.legacy) {
-            (Backend::Nft, _) => {
-                let chains = self.nft.foreign_chains(Family::Ip)?;
-                Ok(chains.iter().any(|chain| {
-                    let drops = chain.base.as_ref().map(|base| base.policy);
-                    (chain.table.as_str(), chain.name.as_str()) == (FILTER, FORWARD)
-                        && drops == Some(Policy::Drop)
-                }))
-            }
+            (Backend::Nft, _) => self.nft_forward_drops(Family::Ip),
             (Backend::Legacy, Some(legacy)) if is_in_use(FILTER) => {
                 let table = legacy.read(FILTER)?;
                 let policy = table.chain(FORWARD).and_then(|chain| chain.policy);
@@ -133,6 +126,23 @@ impl Foreign {
         }
     }
 
+    fn nft_forward_drops(&mut self, family: Family) -> Result<bool, ForeignError> {
+        let chains = self.nft.foreign_chains(family)?;
+        Ok(chains.iter().any(|chain| {
+            let drops = chain.base.as_ref().map(|base| base.policy);
+            (chain.table.as_str(), chain.name.as_str()) == (FILTER, FORWARD)
+                && drops == Some(Policy::Drop)
+        }))
+    }
+
+    /// As [`Foreign::forward_drops`] for packets of IPv6. The legacy back end is not looked at.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn forward6_drops(&mut self) -> Result<bool, ForeignError> {
+        self.nft_forward_drops(Family::Ip6)
+    }
+
     /// Chains of other programs' own tables that drop every forwarded packet they do not accept. No
     /// rule of ours can help there. Our own tables do not count.
     ///
@@ -140,13 +150,13 @@ impl Foreign {
     /// The kernel does not answer.
     pub fn droppers(&mut self) -> Result<Vec<String>, ForeignError> {
         let mut found = Vec::new();
-        for family in [Family::Inet, Family::Ip] {
+        for family in [Family::Inet, Family::Ip, Family::Ip6] {
             for chain in self.nft.foreign_chains(family)? {
                 let drops = chain
                     .base
                     .as_ref()
                     .is_some_and(|base| base.hook == Hook::Forward && base.policy == Policy::Drop);
-                let is_iptables = family == Family::Ip && chain.table == FILTER;
+                let is_iptables = family != Family::Inet && chain.table == FILTER;
                 if drops && !is_iptables && !chain.table.starts_with("weave") {
                     let (family, table) = (family.as_str(), &chain.table);
                     found.push(format!("table {family} {table} chain {}", chain.name));
@@ -170,20 +180,28 @@ impl Foreign {
     /// The kernel refuses, or another program changes rules without pause.
     pub fn ensure(&mut self, backend: Backend, wanted: &[Accept]) -> Result<Forward, ForeignError> {
         match backend {
-            Backend::Nft => self.ensure_nft(wanted),
+            Backend::Nft => self.ensure_nft(Family::Ip, wanted),
             Backend::Legacy => self.ensure_legacy(wanted),
         }
     }
 
-    fn ensure_nft(&mut self, wanted: &[Accept]) -> Result<Forward, ForeignError> {
+    /// As [`Foreign::ensure`] for packets of IPv6, in the back end over `nf_tables`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ensure6(&mut self, wanted: &[Accept]) -> Result<Forward, ForeignError> {
+        self.ensure_nft(Family::Ip6, wanted)
+    }
+
+    fn ensure_nft(&mut self, family: Family, wanted: &[Accept]) -> Result<Forward, ForeignError> {
         for _ in 0..ATTEMPTS {
             let generation = self.nft.generation()?;
-            let chains = self.nft.foreign_chains(Family::Ip)?;
+            let chains = self.nft.foreign_chains(family)?;
             let is_forward = |table: &str, chain: &str| (table, chain) == (FILTER, FORWARD);
             if !chains.iter().any(|one| is_forward(&one.table, &one.name)) {
                 return Ok(Forward::Absent);
             }
-            let rules = self.nft.foreign_rules(Family::Ip, FILTER)?;
+            let rules = self.nft.foreign_rules(family, FILTER)?;
             let ours: Vec<&ForeignRule> = rules
                 .iter()
                 .filter(|rule| rule.chain == FORWARD && is_our_rule(rule))
@@ -205,7 +223,7 @@ impl Foreign {
                         comment: Some(Comment::lossy(&accept.comment)),
                     }),
             );
-            match self.nft.commit_foreign(Family::Ip, generation, changes) {
+            match self.nft.commit_foreign(family, generation, changes) {
                 Ok(()) => return Ok(Forward::Written),
                 Err(error) if error.is_stale() => {}
                 Err(error) => return Err(error.into()),

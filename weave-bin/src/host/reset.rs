@@ -82,6 +82,9 @@ fn remove_rules(bridge: &str, removed: &mut Removed) {
         let what = format!("iptables rules of Weave Net ({backend})");
         removed.note(&what, old.map(|count| count > 0));
     }
+    let accepts = foreign.ensure6(&[]);
+    let what = "accepts in FORWARD of IPv6";
+    removed.note(what, accepts.map(|done| done == Forward::Written));
 }
 
 #[cfg(feature = "bpf")]

@@ -141,8 +141,9 @@ impl Rules {
     /// Whether `changes` are by others, and about what we look after.
     pub(super) fn concern(&mut self, changes: &Changes) -> bool {
         let own = self.keeper.nft().port();
-        let iptables = TableId::new(Family::Ip, filter());
-        changes.concern(self.keeper.id(), own) || changes.concern(&iptables, self.foreign_port)
+        let iptables = [Family::Ip, Family::Ip6].map(|family| TableId::new(family, filter()));
+        let concern = |table: &TableId| changes.concern(table, self.foreign_port);
+        changes.concern(self.keeper.id(), own) || iptables.iter().any(concern)
     }
 
     /// Whether there is something to try again.
@@ -169,7 +170,7 @@ impl Rules {
 
     /// The back ends that had to be written.
     async fn ensure_accepts(&mut self) -> Result<Vec<Backend>, String> {
-        let wanted = accepts(&self.wanted);
+        let [wanted, wanted6] = [Family::Ip, Family::Ip6].map(|one| accepts(&self.wanted, one));
         let (backend, is_asked) = (self.backend, self.is_asked);
         let work = move |foreign: &mut Foreign| {
             let mut written = Vec::new();
@@ -179,6 +180,10 @@ impl Rules {
                 if matters && foreign.ensure(one, &wanted)? == Forward::Written {
                     written.push(one);
                 }
+            }
+            let matters = backend == Backend::Nft || (!is_asked && foreign.forward6_drops()?);
+            if matters && foreign.ensure6(&wanted6)? == Forward::Written {
+                written.push(Backend::Nft);
             }
             Ok((written, foreign.legacy_fingerprint(), foreign.droppers()?))
         };

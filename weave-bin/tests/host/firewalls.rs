@@ -98,6 +98,38 @@ fn a_policy_that_drops_does_not_cut_pods_off_legacy() {
     a_policy_that_drops_does_not_cut_pods_off("legacy");
 }
 
+/// Frames of IPv6 between pods pass `FORWARD` where bridges are filtered, and those to the outside
+/// anyhow.
+#[test]
+fn a_policy_that_drops_packets_of_ipv6_gets_accepts_too() {
+    let (restore, save) = ("ip6tables-nft-restore", "ip6tables-nft-save");
+    let Some(mut node) = Node::new("six", &[restore, save]) else {
+        return;
+    };
+    let others = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i eth9 -j ACCEPT\nCOMMIT\n";
+    let rules = |node: &Node| -> Vec<String> {
+        let text = node.run(save);
+        let lines = text.lines().filter(|line| line.starts_with("-A"));
+        lines.map(str::to_owned).collect()
+    };
+    node.feed(restore, others);
+    node.start(&[]);
+    let wanted = [
+        "-A FORWARD -i weave -o weave -m comment --comment \"weave: between pods\" -j ACCEPT",
+        "-A FORWARD -d fd00:32::/64 -o weave -m comment --comment \"weave: exposed fd00:32::/64\" -j ACCEPT",
+        "-A FORWARD -i weave ! -o weave -m comment --comment \"weave: from pods\" -j ACCEPT",
+        "-A FORWARD -o weave -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment \"weave: replies to pods\" -j ACCEPT",
+        "-A FORWARD -i eth9 -j ACCEPT",
+    ];
+    node.ask("POST", "/expose/fd00:32::1/64");
+    assert_eq!(rules(&node), wanted);
+
+    node.feed(restore, others);
+    let took = node.until("rules are back", |node| rules(node) == wanted);
+    println!("IPv6: rules back after {took:?}");
+    node.until("it is counted", |node| node.state().rule_repairs == 1);
+}
+
 /// The recorded rules of a Weave Net go, and those of others stay.
 fn rules_of_a_weave_net_go(backend: &str, recorded: &str, flags: &[&str]) -> Option<Vec<String>> {
     let programs = [

@@ -145,7 +145,8 @@ fn a_bridge_that_is_removed_is_made_again_with_its_ports() {
     let (one, two) = (node.pod("10.32.0.5"), node.pod("10.32.0.6"));
     node.expose("");
     assert_eq!(seen_by(&one, &two, "10.32.0.6"), ip("10.32.0.5"));
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // The daemon looks at the ports when the last of them has been quiet for a moment.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
 
     block_on(async {
         let netlink = Netlink::open_in(&node.host).unwrap();
