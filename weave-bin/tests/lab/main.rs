@@ -10,6 +10,8 @@ use serde_json::Value;
 
 mod bed;
 mod capture;
+mod damage;
+mod narrow;
 mod outage;
 mod overlays;
 mod tracking;

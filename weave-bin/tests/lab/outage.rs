@@ -86,7 +86,9 @@ fn with_both_ports_blocked_frames_go_by_the_third_host() {
     let tally: Value = serde_json::from_slice(&output.stdout).unwrap();
     println!("{tally}");
     assert!(tally["received"].as_u64().unwrap() > 500, "{tally}");
-    assert!(tally["longest_gap"].as_u64().unwrap() <= 500, "{tally}");
+    let gap = tally["longest_gap"].as_u64().unwrap() * INTERVAL_MS;
+    println!("longest gap {gap} ms");
+    assert!(gap <= 3000, "{tally}");
 }
 
 /// Waits until host 1 reaches host 2 by `overlay`; how long that took.
