@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::model::{Ipam, Report};
+use super::traffic;
 
 /// The kind of answer this is, for HTTP.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -14,9 +15,11 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Every family there is a value for.
 pub fn page(report: &Report) -> String {
     let mut page = String::new();
+    traffic::connections(&mut page, &report.router);
     if let Some(ipam) = &report.ipam {
         addresses(&mut page, ipam);
     }
+    traffic::overlays(&mut page, &report.router);
     page
 }
 

@@ -8,6 +8,7 @@ mod collect;
 pub mod metrics;
 pub mod model;
 pub mod text;
+mod traffic;
 
 pub use collect::Reporter;
 pub use model::Report;
