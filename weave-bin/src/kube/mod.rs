@@ -10,8 +10,17 @@
 //! Everything that decides is pure: [`record`], [`nodes`], [`quorum`], [`reclaim`]. Weave Net's
 //! pods share the record during a rolling update and must find in it what they wrote themselves.
 
+#[cfg(feature = "kube")]
+pub mod api;
+#[cfg(feature = "kube")]
+pub mod backoff;
 pub mod condition;
+#[cfg(feature = "kube")]
+pub mod follow;
 pub mod nodes;
 pub mod quorum;
 pub mod reclaim;
 pub mod record;
+pub mod state;
+#[cfg(feature = "kube")]
+pub mod watch;
