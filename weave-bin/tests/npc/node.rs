@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,8 @@ pub(crate) struct Node {
     scratch: PathBuf,
     names: Vec<String>,
     pub(crate) host: Namespace,
-    controller: Option<Child>,
+    controller: Mutex<Option<Child>>,
+    daemon: Option<Child>,
 }
 
 impl Node {
@@ -52,7 +54,8 @@ impl Node {
             scratch,
             names: vec![name],
             host,
-            controller: None,
+            controller: Mutex::new(None),
+            daemon: None,
         };
         block_on(async {
             let netlink = Netlink::open_in(&node.host).unwrap();
@@ -94,13 +97,13 @@ impl Node {
     }
 
     /// Starts the controller and waits until its rules are in force.
-    pub(crate) fn start(&mut self, flags: &[&str]) {
+    pub(crate) fn start(&self, flags: &[&str]) {
         self.spawn(flags);
         self.sync();
     }
 
     /// Starts the controller.
-    pub(crate) fn spawn(&mut self, flags: &[&str]) {
+    pub(crate) fn spawn(&self, flags: &[&str]) {
         let mut log = File::options();
         let log = log
             .append(true)
@@ -123,12 +126,45 @@ impl Node {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         let child = self.host.run(|| command.spawn()).unwrap().unwrap();
-        self.controller = Some(child);
+        *self.controller.lock().unwrap() = Some(child);
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub(crate) fn start_daemon(&mut self, flags: &[&str]) {
+        let log = File::create(self.scratch.join("daemon")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
+        command
+            .args(["weaver", "--no-overlay", "--ipalloc-range=10.32.0.0/12"])
+            .args(["--ipalloc-init=consensus=1", "--name=::1"])
+            .arg(format!(
+                "--db-prefix={}",
+                self.scratch.join("weave").display()
+            ))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let child = self.host.run(|| command.spawn()).unwrap().unwrap();
+        self.daemon = Some(child);
+        let client = Client::new("127.0.0.1:6784").with_limit(LIMIT);
+        self.until("the daemon answers", |node| {
+            let asked = node.host.run(|| block_on(client.get("/status")));
+            asked.unwrap().is_ok()
+        });
+    }
+
+    /// An empty namespace of this test, and its path.
+    pub(crate) fn namespace(&mut self, label: &str) -> (Namespace, String) {
+        let name = format!("{}-{label}", self.tag);
+        let namespace = Namespace::create_named(&name).unwrap();
+        self.names.push(name);
+        let path = namespace.path().display().to_string();
+        (namespace, path)
     }
 
     /// Kills the controller without a word.
-    pub(crate) fn kill(&mut self) {
-        let mut child = self.controller.take().unwrap();
+    pub(crate) fn kill(&self) {
+        let mut child = self.controller.lock().unwrap().take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -190,15 +226,17 @@ impl Node {
         begun.elapsed()
     }
 
-    /// What the controller logged.
+    /// What the controller and the daemon logged.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.scratch.join("log")).unwrap()
+        let text = |name| fs::read_to_string(self.scratch.join(name)).unwrap_or_default();
+        text("log") + &text("daemon")
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.controller {
+        let controller = self.controller.get_mut().unwrap();
+        for child in [controller, &mut self.daemon].into_iter().flatten() {
             let _ = child.kill();
             let _ = child.wait();
         }

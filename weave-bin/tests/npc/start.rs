@@ -145,7 +145,7 @@ fn the_guard_outlives_the_controller() {
 
 #[test]
 fn rules_of_a_weave_net_go_once_ours_are_in_force() {
-    let Some(mut node) = Node::new("old", &["iptables-nft", "ipset"]) else {
+    let Some(node) = Node::new("old", &["iptables-nft", "ipset"]) else {
         return;
     };
     node.run("ipset create weave-abc hash:ip");

@@ -55,12 +55,12 @@ impl Files {
             Ok(print) => print,
             Err(error) => {
                 let path = self.directory.display();
-                return Input::Source(Err(format!("cannot read {path}: {error}")));
+                return Input::Faults(vec![format!("cannot read {path}: {error}")]);
             }
         };
         if self.read.as_ref() == Some(&print) {
             self.seen = Some(print);
-            return Input::Source(Ok(()));
+            return Input::Looked;
         }
         let is_settled = self.read.is_none() || self.seen.as_ref() == Some(&print);
         self.seen = Some(print.clone());
@@ -75,7 +75,7 @@ impl Files {
             }
             Err((path, error)) => {
                 let path = path.display();
-                Input::Source(Err(format!("cannot read {path}: {error}")))
+                Input::Faults(vec![format!("cannot read {path}: {error}")])
             }
         }
     }
@@ -195,9 +195,9 @@ mod tests {
 
         fs::remove_dir_all(&scene.files.directory).unwrap();
 
-        let Input::Source(Err(reason)) = scene.files.look() else {
+        let Input::Faults(faults) = scene.files.look() else {
             panic!("not reported");
         };
-        assert!(reason.starts_with("cannot read /"), "{reason}");
+        assert!(faults[0].starts_with("cannot read /"), "{faults:?}");
     }
 }

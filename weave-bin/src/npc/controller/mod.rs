@@ -130,7 +130,7 @@ fn follow(source: Source, inputs: mpsc::Sender<Input>, tasks: &mut tokio::task::
         Source::Cluster => {
             tasks.spawn(async move {
                 let fault = "there is no way to the API server in this program: give --manifests";
-                let _ = inputs.send(Input::Source(Err(fault.to_owned()))).await;
+                let _ = inputs.send(Input::Faults(vec![fault.to_owned()])).await;
                 inputs.closed().await;
             });
         }

@@ -33,8 +33,10 @@ use super::{old, sysctl};
 pub(super) enum Input {
     /// A source says something about objects.
     Event(Event),
-    /// A source looked and found nothing new, or could not look.
-    Source(Result<(), String>),
+    /// A source looked and found nothing new.
+    Looked,
+    /// What does not work at a source, all of it.
+    Faults(Vec<String>),
     /// A source saw something that is still changing.
     Moving,
     /// Somebody asks.
@@ -49,7 +51,7 @@ pub(super) struct Task {
     pub(super) kernel: Kernel,
     pub(super) guard: Option<Guard>,
     pub(super) journal: Journal,
-    pub(super) source_fault: Option<String>,
+    pub(super) source_faults: Vec<String>,
     pub(super) source_errors: u64,
     pub(super) log_fault: Option<String>,
     pub(super) sysctl_faults: Vec<String>,
@@ -108,7 +110,7 @@ impl Task {
             kernel,
             guard: None,
             journal: Journal::default(),
-            source_fault: None,
+            source_faults: Vec::new(),
             source_errors: 0,
             log_fault: None,
             sysctl_faults: Vec::new(),
@@ -227,23 +229,27 @@ impl Task {
         match input {
             Input::Event(event) => {
                 self.tell(&event);
-                self.source_fault = None;
                 self.engine.handle_event(self.now(), event);
             }
-            Input::Source(Ok(())) => {
-                self.source_fault = None;
+            Input::Looked => {
+                self.source_faults.clear();
                 self.looks += 1;
             }
-            Input::Source(Err(fault)) => {
-                if self.source_fault.as_ref() != Some(&fault) {
-                    warn!("{fault}; what is known stays in force");
-                    self.source_errors += 1;
-                }
-                self.source_fault = Some(fault);
-            }
+            Input::Faults(faults) => self.note_faults(faults),
             Input::Moving => {}
             Input::Request(request) => self.answer(request),
         }
+    }
+
+    fn note_faults(&mut self, faults: Vec<String>) {
+        for fault in faults
+            .iter()
+            .filter(|one| !self.source_faults.contains(one))
+        {
+            warn!("{fault}; what is known stays in force");
+            self.source_errors += 1;
+        }
+        self.source_faults = faults;
     }
 
     /// Says in the log what cannot be used.

@@ -16,7 +16,7 @@ impl Task {
         let texts = |faults: &mut dyn Iterator<Item = String>| faults.collect::<Vec<_>>();
         let guard = self.guard.as_ref();
         let faults = self
-            .source_fault
+            .source_faults
             .iter()
             .chain(&self.kernel.tally.fault)
             .chain(&self.log_fault)
