@@ -14,6 +14,7 @@ mod damage;
 mod narrow;
 mod outage;
 mod overlays;
+mod policy;
 mod tracking;
 
 use bed::{Lab, can_run};

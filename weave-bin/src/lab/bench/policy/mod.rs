@@ -26,6 +26,7 @@ use self::report::{Report, Samples};
 use self::world::Policies;
 use super::load::{self, Placement, Span};
 use super::paths::Ends;
+use super::stats::nearest_rank;
 use crate::lab::args::Place;
 use crate::lab::error::Error;
 use crate::lab::once::once;
@@ -231,28 +232,39 @@ fn feed(program: &str, text: &str) -> io::Result<()> {
 fn sample(host: &Host, arguments: &Arguments, placement: &Placement) -> io::Result<(f64, f64)> {
     let count = arguments.connections;
     let target = host.listener.local_addr()?;
-    let connecting = host
+    let mut times = host
         .ends
         .client
-        .run(|| -> io::Result<Duration> {
-            placement.bind(0, load::Side::Client)?;
-            let begun = Instant::now();
-            for _ in 0..count {
-                let client = TcpStream::connect_timeout(&target, PATIENCE)?;
-                let (_server, _) = host.listener.accept()?;
-                // Ends by a reset: nothing waits behind.
-                SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-            }
-            Ok(begun.elapsed())
-        })
+        .run(|| connect(&host.listener, target, count, placement))
         .map_err(io::Error::other)??;
+    // The median: what else runs on the machine lengthens a few of them by much.
+    let each = nearest_rank(&mut times, 50).map_or(f64::NAN, |time| f64::from(time) / 1e3);
     let span = Span {
         warm_up: Duration::from_millis(30),
         window: Duration::from_millis(arguments.stream),
     };
     let rate = load::tcp::sample(&host.ends.connections(1)?, placement, span)?;
-    let each = connecting.as_secs_f64() * 1e6 / f64::from(count);
     Ok((each, rate.per_second))
+}
+
+/// Connects again and again; nanoseconds of each time.
+fn connect(
+    listener: &TcpListener,
+    target: SocketAddr,
+    count: u32,
+    placement: &Placement,
+) -> io::Result<Vec<u32>> {
+    placement.bind(0, load::Side::Client)?;
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let begun = Instant::now();
+        let client = TcpStream::connect_timeout(&target, PATIENCE)?;
+        let (_server, _) = listener.accept()?;
+        times.push(u32::try_from(begun.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        // Ends by a reset: nothing waits behind.
+        SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(times)
 }
 
 /// For a path that is broken.

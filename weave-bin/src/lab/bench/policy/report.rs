@@ -41,7 +41,7 @@ struct Row {
     /// `bare`, `ours` or `linear`.
     rules: &'static str,
     policies: u32,
-    /// Microseconds of a new connection, from its first packet to its acceptance, and its reset.
+    /// Microseconds of a new connection, from its first packet to its acceptance.
     connection_us: f64,
     /// Microseconds more than with our rules for no policy.
     added_us: f64,
