@@ -8,6 +8,8 @@
 //! its place in one batch. Stopping changes nothing in the kernel.
 
 pub(super) mod blocked;
+#[cfg(feature = "kube")]
+mod cluster;
 mod files;
 mod guard;
 mod http;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weave_npc::compile::Compiler;
@@ -98,14 +101,14 @@ async fn serve(settings: Settings) -> Result<&'static str, String> {
     let stop = CancellationToken::new();
     let (inputs, inbox) = mpsc::channel(QUEUE);
     let handle = Handle(inputs.clone());
-    let source = settings.source.clone();
-    let mut tasks = tokio::task::JoinSet::new();
+    let (source, node) = (settings.source.clone(), settings.node.to_string());
+    let mut tasks = JoinSet::new();
     tasks.spawn(Task::new(settings, kernel, inbox, stop.clone()).run());
     tasks.spawn(listen(control, http::control(handle.clone()), stop.clone()));
     if let Some(metrics) = metrics {
         tasks.spawn(listen(metrics, http::public(handle), stop.clone()));
     }
-    follow(source, inputs, &mut tasks);
+    follow(source, node, inputs, &mut tasks);
     let name = tokio::select! {
         _ = terminate.recv() => "terminated",
         _ = interrupt.recv() => "interrupt",
@@ -122,19 +125,25 @@ async fn listen(listener: server::Listener, router: axum::Router, stop: Cancella
 }
 
 /// Starts what tells of objects.
-fn follow(source: Source, inputs: mpsc::Sender<Input>, tasks: &mut tokio::task::JoinSet<()>) {
+fn follow(source: Source, node: String, inputs: mpsc::Sender<Input>, tasks: &mut JoinSet<()>) {
     match source {
-        Source::Files(directory) => {
-            tasks.spawn(files::follow(directory, inputs));
-        }
-        Source::Cluster => {
-            tasks.spawn(async move {
-                let fault = "there is no way to the API server in this program: give --manifests";
-                let _ = inputs.send(Input::Faults(vec![fault.to_owned()])).await;
-                inputs.closed().await;
-            });
-        }
-    }
+        Source::Files(directory) => tasks.spawn(files::follow(directory, inputs)),
+        Source::Cluster => tasks.spawn(follow_cluster(node, inputs)),
+    };
+}
+
+#[cfg(feature = "kube")]
+async fn follow_cluster(node: String, inputs: mpsc::Sender<Input>) {
+    cluster::follow(node, inputs).await;
+}
+
+/// Says that nobody tells.
+#[cfg(not(feature = "kube"))]
+async fn follow_cluster(node: String, inputs: mpsc::Sender<Input>) {
+    let fault = format!("node {node}: this program was built without a way to API servers");
+    // Whoever does not listen any more needs no fault.
+    let _ = inputs.send(Input::Faults(vec![fault])).await;
+    inputs.closed().await;
 }
 
 const QUEUE: usize = 1024;
