@@ -177,7 +177,7 @@ async fn attempt(ask: Ask, token: u32, means: Means, board: &Board, patience: Du
         }
         _ => {}
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// What arrived, by the tokens of the asks.
