@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use weave_datapath::PeerName as DataName;
 use weave_datapath::bpf::{self, Config, Device, MAC_AGE, self_test};
 use weave_datapath::fastdp::{Engine, EngineConfig, TableUpdate};
-use weave_datapath::netlink::Netlink;
+use weave_datapath::netlink::{self, Netlink};
 use weave_datapath::plane::Switching;
 use weave_mesh::peer::{PeerName, ShortId};
 
@@ -64,18 +64,8 @@ impl Fast {
             engine.adopt(std::time::Duration::ZERO, tables.clone());
             engine.distrust(|remote| may_be_clear(settings, remote));
         }
-        let mut ports = Vec::new();
-        for (name, kind) in [(DATAPATH, "netdev"), (device.tunnel_name(), VXLAN)] {
-            let link = netlink
-                .require_link(name)
-                .await
-                .map_err(|error| failed(&error))?;
-            ports.push(Port {
-                index: link.index,
-                name: link.name,
-                kind,
-            });
-        }
+        let ports = ports(netlink, device.tunnel_name()).await;
+        let ports = ports.map_err(|error| failed(&error))?;
         Ok(Self {
             kernel: Kernel {
                 device,
@@ -109,6 +99,20 @@ impl Fast {
     ) -> (Overlay, impl Future<Output = ()> + Send + 'static) {
         overlay::start(self.engine, self.kernel, around)
     }
+}
+
+/// The devices frames pass, for reports.
+async fn ports(netlink: &Netlink, tunnel: &str) -> Result<Vec<Port>, netlink::Error> {
+    let mut ports = Vec::new();
+    for (name, kind) in [(DATAPATH, "netdev"), (tunnel, VXLAN)] {
+        let link = netlink.require_link(name).await?;
+        ports.push(Port {
+            index: link.index,
+            name: link.name,
+            kind,
+        });
+    }
+    Ok(ports)
 }
 
 /// Whether connections with `remote` may be unencrypted, as far as we have a say.

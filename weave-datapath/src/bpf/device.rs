@@ -144,10 +144,9 @@ impl Device {
         let pins = Pins::open(&config.dir)?;
         let (datapath, bridge_port) = pair(netlink, &config.datapath).await?;
         let left = maps::read_config(&pins);
-        let found = tunnel::find(netlink, port).await?;
-        let sides = pins.side_ports();
-        let usable = match (&left, &found) {
-            (Some(left), Some(tunnel)) => is_of(left, &datapath, tunnel),
+        let sides = pins.side_ports().into_iter();
+        let usable = match (&left, tunnel::find(netlink, port).await?) {
+            (Some(left), Some(tunnel)) => is_of(left, &datapath, &tunnel),
             _ => false,
         };
         if !usable {
@@ -168,16 +167,12 @@ impl Device {
         let opened = if usable && left == Some(wanted) && is_at_work(&pins, hook, &spots) {
             Opened::Adopted
         } else {
-            let kept = install(config, &pins, hook, &spots, usable)?;
+            let opened = install(config, &pins, hook, &spots, usable)?;
             if left.is_some_and(|left| left.hook == Hook::Clsact.number()) && hook == Hook::Tcx {
                 spots.iter().copied().for_each(programs::detach_clsact);
             }
             maps::write_config(&pins, &wanted)?;
-            if kept {
-                Opened::Replaced
-            } else {
-                Opened::Fresh
-            }
+            opened
         };
 
         let bridge = tunnel::join(netlink, &tunnel, &bridge_port).await?;
@@ -187,14 +182,8 @@ impl Device {
             mtu: mtu.into(),
         };
         // Pins without any device are those of hosts that are gone.
-        for port in sides
-            .into_iter()
-            .filter(|port| usable || side::index(*port).is_some())
-        {
-            if let Err(error) = side::ensure(netlink, &pins, port, like).await {
-                tracing::warn!(port, %error, "the tunnel is not open at this port any more");
-            }
-        }
+        let sides = sides.filter(|port| usable || side::index(*port).is_some());
+        side::reopen(netlink, &pins, sides, like).await;
 
         let maps = Maps::open(&pins)?;
         Ok(Self {
@@ -468,14 +457,14 @@ fn ports(tunnel: &Link, ours: u16) -> impl Fn(u32) -> Option<u16> + use<> {
     }
 }
 
-/// Loads and attaches the programs; `true` if the maps that were there are still in use.
+/// Loads and attaches the programs, over the maps that were there if they can be used.
 fn install(
     config: &Config,
     pins: &Pins,
     hook: Hook,
     spots: &[Spot<'_>],
     usable: bool,
-) -> Result<bool, Error> {
+) -> Result<Opened, Error> {
     let (mut object, kept) = match programs::load(pins, config.mac_entries) {
         Ok(object) => (object, usable),
         Err(error) if usable => {
@@ -486,7 +475,11 @@ fn install(
         Err(error) => return Err(error),
     };
     programs::attach(&mut object, pins, hook, spots)?;
-    Ok(kept)
+    Ok(if kept {
+        Opened::Replaced
+    } else {
+        Opened::Fresh
+    })
 }
 
 fn is_at_work(pins: &Pins, hook: Hook, spots: &[Spot<'_>]) -> bool {

@@ -66,6 +66,20 @@ pub(super) async fn ensure(
     Ok(())
 }
 
+/// As [`ensure`] for each of `ports`. What cannot be opened is said: frames take another overlay.
+pub(super) async fn reopen(
+    netlink: &Netlink,
+    pins: &Pins,
+    ports: impl Iterator<Item = u16>,
+    like: Like,
+) {
+    for port in ports {
+        if let Err(error) = ensure(netlink, pins, port, like).await {
+            tracing::warn!(port, %error, "the tunnel is not open at this port any more");
+        }
+    }
+}
+
 /// Removes the device for `port`, if it is one of ours, and its pin.
 pub(super) async fn remove(netlink: &Netlink, pins: &Pins, port: u16) -> Result<(), Error> {
     let ours = |alias: Option<&str>| alias == Some(ALIAS);
