@@ -85,6 +85,12 @@ fn cluster_role(options: &Options) -> Value {
             "resources": ["networkpolicies"],
             "verbs": look,
         }));
+        // A cluster without the kind answers 403 instead of 404 to who may not look for it.
+        rules.push(json!({
+            "apiGroups": ["policy.networking.k8s.io"],
+            "resources": ["clusternetworkpolicies"],
+            "verbs": look,
+        }));
     }
     json!({
         "apiVersion": RBAC,
