@@ -71,5 +71,5 @@ fn chains() -> Vec<String> {
     let id = TableId::new(Family::Inet, Name::new("weave").unwrap());
     let left = Nft::open().unwrap().read(&id).unwrap();
     let table = left.map(|left| left.table).unwrap_or_default();
-    table.chains.keys().map(|name| name.to_string()).collect()
+    table.chains.keys().map(ToString::to_string).collect()
 }
