@@ -266,7 +266,7 @@ mod tests {
         let text = found([None, closed, closed, None]).draw(false);
 
         assert!(text.contains("80/TCP IPv4\n"), "{text}");
-        assert!(text.contains("1 x/a    .  X \n2 x/b    X  . \n"), "{text}");
+        assert!(text.contains("1 x/a   .  X \n2 x/b   X  . \n"), "{text}");
         assert!(text.contains("PASS"), "{text}");
     }
 
@@ -276,7 +276,7 @@ mod tests {
         let text = outcome.draw(false);
 
         assert!(!outcome.passed());
-        assert!(text.contains("1 x/a    .  o "), "{text}");
+        assert!(text.contains("1 x/a   .  o "), "{text}");
         let words = "DIFFERS x/a to x/b 80/TCP IPv4 arrives, but no answer comes back";
         assert!(text.contains(words), "{text}");
         let json: serde_json::Value = serde_json::from_str(&outcome.to_json()).unwrap();
