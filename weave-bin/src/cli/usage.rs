@@ -20,6 +20,8 @@ Usage: weave [--local] COMMAND
   weave render [OPTION...]             print the manifest for Kubernetes
   weave lab run | up | exec | down     try the network on this machine
   weave npc decide | render | diff     ask what network policies mean
+  weave npc status | explain | blocked what the policy controller of this host does
+  weave weave-npc [FLAG...]            run the policy controller
 
 PEER  host or address, with an optional port: HOST[:PORT]
 ADDR  [ip:]CIDR, net:CIDR or net:default

@@ -65,7 +65,8 @@ pub async fn remove(bridge: &str, bpf_dir: &Path, extent: Extent) -> Removed {
 
 fn remove_rules(bridge: &str, removed: &mut Removed) {
     let policies = Name::new("weave-npc").expect("invariant: a name");
-    for id in [table::id(), TableId::new(Family::Inet, policies)] {
+    let (guard, _) = weave_npc::compile::guard([]);
+    for id in [table::id(), TableId::new(Family::Inet, policies), guard] {
         let what = format!("table {id}");
         let outcome = Nft::open().and_then(|nft| Keeper::new(nft, id).remove());
         removed.note(&what, outcome.map(|report| report.changes > 0));

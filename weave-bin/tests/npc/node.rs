@@ -104,29 +104,38 @@ impl Node {
 
     /// Starts the controller.
     pub(crate) fn spawn(&self, flags: &[&str]) {
+        let world = self.path("world").display().to_string();
+        let world = format!("--manifests={world}");
+        let flags: Vec<&str> = std::iter::once(&*world)
+            .chain(flags.iter().copied())
+            .collect();
+        self.launch(&flags, &[]);
+    }
+
+    /// Starts the controller with these flags and variables.
+    pub(crate) fn launch(&self, flags: &[&str], variables: &[(&str, &str)]) {
         let mut log = File::options();
         let log = log
             .append(true)
             .create(true)
-            .open(self.scratch.join("log"))
+            .open(self.path("log"))
             .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         command
-            .args([
-                "weave-npc",
-                "--node-name=n1",
-                "--metrics-addr=127.0.0.1:6781",
-            ])
-            .arg(format!(
-                "--manifests={}",
-                self.scratch.join("world").display()
-            ))
+            .args(["weave-npc", "--node-name=n1"])
+            .arg("--metrics-addr=127.0.0.1:6781")
             .args(flags)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         let child = self.host.run(|| command.spawn()).unwrap().unwrap();
         *self.controller.lock().unwrap() = Some(child);
+    }
+
+    /// A path below the files of this test.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
     }
 
     /// Starts the daemon and waits until it answers.
@@ -218,9 +227,19 @@ impl Node {
 
     /// Waits until `done`, and says how long it took.
     pub(crate) fn until(&self, what: &str, done: impl Fn(&Self) -> bool) -> Duration {
+        self.until_within(what, LIMIT, done)
+    }
+
+    /// As [`Self::until`], with a limit of its own.
+    pub(crate) fn until_within(
+        &self,
+        what: &str,
+        limit: Duration,
+        done: impl Fn(&Self) -> bool,
+    ) -> Duration {
         let begun = Instant::now();
         while !done(self) {
-            assert!(begun.elapsed() < LIMIT, "{what}:\n{}", self.log());
+            assert!(begun.elapsed() < limit, "{what}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
         begun.elapsed()

@@ -63,6 +63,24 @@ fn a_pod_is_closed_until_it_is_known_and_then_as_its_policies_say() {
 }
 
 #[test]
+fn a_static_pod_is_known_by_its_name_after_a_while() {
+    let Some(node) = Node::new("static", &[]) else {
+        return;
+    };
+    let without = WORLD.replace("status: {podIPs: [{ip: 10.32.0.3}]}", "");
+    node.write("world.yaml", &without);
+    node.start(&[]);
+    let begun = Instant::now();
+
+    let uid = ("uid", "as-the-kubelet-has-it");
+    let pod = [("namespace", "shop"), ("name", "db"), uid];
+    let answer = node.post("/pod", &[&pod[..], &[("address", "10.32.0.3")]].concat());
+
+    assert!(answer.is_success(), "{}", answer.body);
+    assert!(begun.elapsed() >= Duration::from_secs(3));
+}
+
+#[test]
 fn a_guarded_pod_cannot_borrow_an_address() {
     let Some(mut node) = Node::new("guard", &[]) else {
         return;

@@ -3,8 +3,8 @@
 //! The container runtime knows a pod's address some seconds before its object shows it. A claim says
 //! which pod it is for; the pod's object is then read as if it showed the address.
 //!
-//! Invariant: a claim ends when the object shows its addresses, when the pod is gone or has ended, or
-//! when it is taken back; nothing else ends it.
+//! Invariant: a claim ends when the object shows its addresses, when the pod is gone or has ended,
+//! when it is taken back, or when its pod has not come in time; nothing else ends it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -108,6 +108,13 @@ impl Claims {
         if self.0.get(&pod.name).is_some_and(is_it) {
             self.0.remove(&pod.name);
         }
+    }
+
+    /// Forgets the claim for an address whose pod never came.
+    pub(super) fn expire(&mut self, address: IpAddr) {
+        self.0.retain(|_, standing| {
+            standing.bound.is_some() || !standing.claim.addresses.contains(&address)
+        });
     }
 
     /// The pods with claims.

@@ -170,6 +170,9 @@ impl Engine {
         for address in opened {
             self.held.remove(&address);
             self.unheld.remove(&address);
+            if !self.is_owned(address) {
+                self.claims.expire(address);
+            }
             changes.extend(self.compiler.release(address).changes);
         }
         let touched = std::mem::take(&mut self.touched);

@@ -254,6 +254,22 @@ fn an_address_nobody_turned_out_to_have_opens_in_time() {
 }
 
 #[test]
+fn a_claim_whose_pod_never_comes_is_forgotten() {
+    let mut scene = Scene::new([]);
+    scene.claim(Claim::new(
+        ObjectName::new("shop", "db"),
+        [address("10.32.0.1")],
+    ));
+    assert_eq!(scene.engine.claimed().count(), 1);
+
+    scene.now += HOLD;
+    scene.step();
+
+    assert_eq!(scene.engine.claimed().count(), 0);
+    assert!(scene.passes("10.32.0.1"));
+}
+
+#[test]
 fn a_claim_that_is_taken_back_leaves_nothing() {
     let mut scene = Scene::new([Object::Pod(pod("db", &[])), closed("db")]);
     let (name, own) = (ObjectName::new("shop", "db"), [address("10.32.0.1")]);

@@ -88,6 +88,9 @@ impl Kernel {
     /// them.
     pub(super) fn commit(&mut self, engine: &Engine, change: &Transaction) -> bool {
         let started = Instant::now();
+        if self.retry.is_some_and(|retry| retry.at > started) {
+            return false;
+        }
         let outcome = if self.is_current {
             let applied = self.keeper.apply(change);
             applied.or_else(|_| self.keeper.set(engine.table().1))

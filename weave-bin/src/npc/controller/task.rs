@@ -14,9 +14,10 @@ use std::time::{Duration, Instant as Moment, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use weave_npc::engine::{Claim, Engine, Event, Kind, may_tighten};
+use weave_npc::model::{Key, Object};
 use weave_npc::netlink::Monitor;
 use weave_npc::nflog::{Logged, Reader};
 
@@ -75,6 +76,8 @@ pub(super) struct Task {
 struct Waiting {
     what: Awaited,
     until: Instant,
+    /// When a pod of the name will do, whatever its identity.
+    relax_at: Option<Instant>,
     reply: oneshot::Sender<Result<(), String>>,
 }
 
@@ -208,7 +211,9 @@ impl Task {
     fn due(&self) -> Instant {
         let engine = self.engine.poll_timeout().map(|due| self.moment(due));
         let retry = self.kernel.retry_at().map(Instant::from_std);
-        let waiting = self.waiting.iter().map(|one| one.until).min();
+        let waits = self.waiting.iter();
+        let waiting = waits.map(|one| one.relax_at.map_or(one.until, |at| at.min(one.until)));
+        let waiting = waiting.min();
         let due = [engine, retry, self.repair_due, self.cut_due, waiting];
         let due = due.into_iter().flatten().min();
         let first = self.check_at.min(self.verify_at);
@@ -252,13 +257,23 @@ impl Task {
         self.source_faults = faults;
     }
 
-    /// Says in the log what cannot be used.
+    /// Says in the log what comes, as far as it is about policies, and what cannot be used.
     fn tell(&self, event: &Event) {
-        let refused = match event {
-            Event::Refused(error) => std::slice::from_ref(error),
-            Event::Listed(listing) => &listing.refused,
-            _ => &[],
-        };
+        let mut refused: &[_] = &[];
+        match event {
+            Event::Refused(error) => refused = std::slice::from_ref(error),
+            Event::Listed(listing) => {
+                debug!("{} objects listed", listing.objects.len());
+                refused = &listing.refused;
+            }
+            Event::Applied(Object::Policy(policy)) => info!("policy {} applied", policy.name),
+            Event::Applied(Object::ClusterPolicy(policy)) => {
+                info!("cluster policy {} applied", policy.name);
+            }
+            Event::Removed(Key::Policy(name)) => info!("policy {name} removed"),
+            Event::Removed(Key::ClusterPolicy(name)) => info!("cluster policy {name} removed"),
+            _ => {}
+        }
         for error in refused {
             if !self.engine.refused().any(|known| known == error) {
                 warn!("{error}: not used; what was known of it stays in force");
@@ -271,8 +286,13 @@ impl Task {
             Request::Place(claim, until, reply) => {
                 let hold = until.saturating_duration_since(Instant::now()) + HOLD;
                 self.engine.handle_claim(self.now(), claim.clone(), hold);
-                let what = Awaited::Placed(claim);
-                self.waiting.push(Waiting { what, until, reply });
+                let relax_at = claim.uid.is_some().then(|| Instant::now() + RELAX);
+                self.waiting.push(Waiting {
+                    what: Awaited::Placed(claim),
+                    until,
+                    relax_at,
+                    reply,
+                });
             }
             Request::Release(claim) => {
                 let (pod, addresses) = (&claim.pod, &claim.addresses);
@@ -292,8 +312,12 @@ impl Task {
                     Source::Files(_) => self.looks + 2,
                     Source::Cluster => self.looks,
                 };
-                let what = Awaited::Looked(looks);
-                self.waiting.push(Waiting { what, until, reply });
+                self.waiting.push(Waiting {
+                    what: Awaited::Looked(looks),
+                    until,
+                    relax_at: None,
+                    reply,
+                });
             }
             Request::Status(reply) => {
                 let _ = reply.send(self.status());
@@ -328,6 +352,7 @@ impl Task {
 
     fn turn(&mut self) {
         let now = Instant::now();
+        self.relax(now);
         let was_current = self.kernel.is_current();
         let mut is_cut_wanted = false;
         if let Some(change) = self.engine.poll_change(self.now()) {
@@ -420,6 +445,23 @@ impl Task {
         }
     }
 
+    /// Lets claims that have waited go to a pod of the name. A static pod is one thing to the kubelet
+    /// and another to the API server, with another identity.
+    fn relax(&mut self, now: Instant) {
+        let since_start = self.now();
+        for one in &mut self.waiting {
+            if one.relax_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            one.relax_at = None;
+            if let Awaited::Placed(claim) = &one.what {
+                let any = Claim::new(claim.pod.clone(), claim.addresses.iter().copied());
+                let hold = one.until.saturating_duration_since(now) + HOLD;
+                self.engine.handle_claim(since_start, any, hold);
+            }
+        }
+    }
+
     /// Answers those who wait for what is there, or have waited long enough.
     fn resolve(&mut self, now: Instant) {
         let is_current = self.kernel.is_current();
@@ -490,5 +532,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 const CHECK: Duration = Duration::from_secs(10);
 /// Between comparisons of the whole table.
 const VERIFY: Duration = Duration::from_secs(30);
+/// How long a pod with the very identity is waited for.
+const RELAX: Duration = Duration::from_secs(3);
 /// How long an address stays closed whose pod is not known.
 const HOLD: Duration = Duration::from_secs(60);
