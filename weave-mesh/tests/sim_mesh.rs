@@ -95,6 +95,18 @@ fn with_a_connection_limit_nobody_is_shut_out() {
 }
 
 #[test]
+fn a_mesh_of_few_connections_each_shuts_nobody_out() {
+    let mut scenario = short(60);
+    scenario.connection_limit = 6;
+    scenario.patience = 60 * S;
+
+    let outcome = run(&scenario);
+
+    assert!(outcome.formed.is_some(), "{outcome:?}");
+    assert_eq!(outcome.lost_connections, 0, "{outcome:?}");
+}
+
+#[test]
 fn a_mesh_at_its_connection_limit_comes_to_rest() {
     let mut scenario = short(30);
     scenario.connection_limit = 20;

@@ -3,12 +3,16 @@
 //! A full peer that refuses everybody shuts out whoever knows nobody else: with one seed, all
 //! that come after the first ones (Weave Net mesh protocol, section 9.5, item 14). So a peer that
 //! no path leads to is let in, and in its place goes a connection that the mesh can do without.
-//! Invariant: the peer at its other end stays reachable, through another neighbour of ours.
+//! Invariant: the peer at its other end stays reachable, on a way that begins with another neighbour
+//! of ours. (That the two are connected to each other would be too much to ask: in a mesh of many
+//! peers with few connections each hardly any two neighbours are.)
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{ConnectionId, Node, Reason};
 use crate::peer::PeerName;
+use crate::topology::Topology;
 
 impl Node {
     /// Ends a connection in favour of `newcomer`; false if it can be reached already, or if no
@@ -17,10 +21,11 @@ impl Node {
         if self.routing.reaches(&self.topology, newcomer) {
             return false;
         }
+        let first_hops = self.routing.all(&self.topology);
         let spare: Vec<_> = self
             .registered
             .iter()
-            .filter(|(name, _)| self.has_other_way(**name))
+            .filter(|(name, _)| has_other_way(&self.topology, first_hops, **name))
             .map(|(_, id)| *id)
             .collect();
         let others: Vec<_> = spare
@@ -42,15 +47,6 @@ impl Node {
         true
     }
 
-    /// Whether a neighbour is connected to another one of ours.
-    fn has_other_way(&self, neighbour: PeerName) -> bool {
-        let record = self.topology.get(neighbour);
-        record.is_some_and(|record| {
-            let mut others = record.connections.keys();
-            others.any(|other| self.registered.contains_key(other))
-        })
-    }
-
     /// Whether a connection is to a peer that a user named.
     fn is_asked_for(&self, id: ConnectionId) -> bool {
         self.links.get(&id).is_some_and(|link| {
@@ -58,4 +54,25 @@ impl Node {
                 .is_some_and(|dial| self.connector.accepts_unknown(dial, link.remote))
         })
     }
+}
+
+/// Whether a neighbour is connected to a peer that we reach through another one. The shortest way
+/// to that peer does not lead past the neighbour, so it stays when our connection to it goes.
+fn has_other_way(
+    topology: &Topology,
+    first_hops: &BTreeMap<PeerName, PeerName>,
+    neighbour: PeerName,
+) -> bool {
+    let us = topology.local().name;
+    let lists = |peer: &PeerName| {
+        let record = topology.get(*peer);
+        record.is_some_and(|record| record.connections.contains_key(&neighbour))
+    };
+    topology.get(neighbour).is_some_and(|record| {
+        let mut others = record.connections.keys();
+        others.any(|other| {
+            let hop = first_hops.get(other);
+            *other != us && hop.is_some_and(|hop| *hop != neighbour) && lists(other)
+        })
+    })
 }
