@@ -110,7 +110,7 @@ fn is_not_to_be_answered(packet: &[u8], header_len: usize) -> bool {
 mod tests {
     use super::*;
 
-    /// A packet of `len` bytes from fd00::1 to fd00::2 in an Ethernet frame.
+    /// A packet of `len` bytes from `fd00::1` to `fd00::2` in an Ethernet frame.
     fn ipv6(len: usize, next: u8) -> Vec<u8> {
         let mut frame = vec![0; HEADER_LEN + len];
         frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd]);
