@@ -226,16 +226,20 @@ const REASONS: usize = 5;
 mod tests {
     use super::*;
 
-    async fn local(count: usize) -> Vec<(TcpStream, TcpStream)> {
-        let current = Namespace::current().unwrap();
-        connect(current.clone(), current, Ipv4Addr::LOCALHOST, count)
-            .await
-            .unwrap()
+    /// Both ends of a connection.
+    fn local() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        for end in [&client, &server] {
+            end.set_nonblocking(true).unwrap();
+        }
+        (client, server)
     }
 
     #[tokio::test]
     async fn a_stream_that_lasts_is_whole() {
-        let (client, server) = local(1).await.remove(0);
+        let (client, server) = local();
         let stop = CancellationToken::new();
         let server = tokio::net::TcpStream::from_std(server).unwrap();
         let client = tokio::net::TcpStream::from_std(client).unwrap();
@@ -256,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_whose_other_end_goes_is_broken() {
-        let (client, server) = local(1).await.remove(0);
+        let (client, server) = local();
         let client = tokio::net::TcpStream::from_std(client).unwrap();
         drop(server);
 
