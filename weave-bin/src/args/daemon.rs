@@ -20,7 +20,7 @@ use crate::host::backend::Backend;
 mod help;
 mod table;
 
-pub use help::{help, wants_help};
+pub use help::help;
 use table::{EFFECTIVE, IGNORED};
 
 /// Everything the daemon is told at its start.
@@ -119,6 +119,33 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+impl ListenAddress {
+    /// Reads `[IP]:PORT` or the absolute path of a socket; nothing, if `text` is empty.
+    ///
+    /// # Errors
+    /// What the text is not.
+    pub fn parse(text: &str) -> Result<Option<Self>, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if text.starts_with('/') {
+            return Ok(Some(Self::Unix(text.into())));
+        }
+        let full = if text.starts_with(':') {
+            format!("0.0.0.0{text}")
+        } else {
+            text.to_owned()
+        };
+        match full.parse() {
+            Ok(address) => Ok(Some(Self::Tcp(address))),
+            Err(_) => Err(format!(
+                "{text:?} is neither IP:PORT nor the absolute path of a socket"
+            )),
+        }
+    }
+}
+
 impl std::fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -183,7 +210,8 @@ impl Settings {
             return Err(SettingsError::Combination(text.to_owned()));
         }
         let listen_address = |name: &str, flag, default| {
-            parse_listen(given.value(name).unwrap_or(default)).map_err(|reason| bad(flag, reason))
+            ListenAddress::parse(given.value(name).unwrap_or(default))
+                .map_err(|reason| bad(flag, reason))
         };
         let mtu = mtu(&given, &env)?;
         let text = |name: &str, default: &str| given.value(name).unwrap_or(default).to_owned();
@@ -359,27 +387,6 @@ fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
 /// A network with zero host bits and room for two hosts.
 fn network(flag: &'static str, text: &str) -> Result<IpNet, SettingsError> {
     parse_subnet(text).map_err(|error| bad(flag, error.to_string()))
-}
-
-fn parse_listen(text: &str) -> Result<Option<ListenAddress>, String> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if text.starts_with('/') {
-        return Ok(Some(ListenAddress::Unix(text.into())));
-    }
-    let full = if text.starts_with(':') {
-        format!("0.0.0.0{text}")
-    } else {
-        text.to_owned()
-    };
-    match full.parse() {
-        Ok(address) => Ok(Some(ListenAddress::Tcp(address))),
-        Err(_) => Err(format!(
-            "{text:?} is neither IP:PORT nor the absolute path of a socket"
-        )),
-    }
 }
 
 /// An empty password is none, as in Weave Net.

@@ -6,6 +6,7 @@
 
 pub mod daemon;
 pub mod flags;
+pub mod help;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -100,7 +101,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Role::choose(&name, words) {
         Role::Net => crate::cni::run(Plugin::Net),
         Role::Ipam => crate::cni::run(Plugin::Ipam),
-        Role::Daemon(words) if daemon::wants_help(&words) => print_help(),
+        Role::Daemon(words) if help::wants_help(&words) => print_help(),
         Role::Daemon(words) => crate::daemon::run(&words),
         Role::Lab(words) => crate::lab::run(words),
         Role::Npc(words) => crate::npc::run(words),

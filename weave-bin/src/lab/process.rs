@@ -3,6 +3,7 @@
 //! A process is known by its id and the time it started, as the kernel counts it: an id that was
 //! given to another process meanwhile is never signalled.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -116,22 +117,39 @@ pub(crate) fn start_daemon(
     number: usize,
     die_with_parent: bool,
 ) -> Result<Child, Error> {
+    let namespace = named_path(&record.plan.hosts[number - 1].namespace);
+    let mut words = vec!["weaver".into()];
+    words.extend(
+        daemon_flags(state, record, number)
+            .into_iter()
+            .map(Into::into),
+    );
+    start(state, number, &namespace, die_with_parent, &words)
+}
+
+/// Starts this program with `words` in the network `namespace`, as the process of host `number`: its
+/// output goes to the host's log, its id is written down.
+///
+/// # Errors
+/// As [`start_daemon`].
+pub(crate) fn start(
+    state: &StateDir,
+    number: usize,
+    namespace: &Path,
+    die_with_parent: bool,
+    words: &[OsString],
+) -> Result<Child, Error> {
     let log = state.log(number);
     let opened = OpenOptions::new().create(true).append(true).open(&log);
     let output = opened.map_err(Error::file(&log))?;
     let copy = output.try_clone().map_err(Error::file(&log))?;
     let program = std::env::current_exe().map_err(Error::file("/proc/self/exe"))?;
     let mut command = Command::new(&program);
-    command.args(["lab", "launch", "--netns"]);
-    command.arg(named_path(&record.plan.hosts[number - 1].namespace));
+    command.args(["lab", "launch", "--netns"]).arg(namespace);
     if die_with_parent {
         command.arg("--die-with-parent");
     }
-    command
-        .arg("--")
-        .arg(&program)
-        .arg("weaver")
-        .args(daemon_flags(state, record, number));
+    command.arg("--").arg(&program).args(words);
     clean_environment(&mut command);
     let child = command
         .stdin(Stdio::null())
@@ -259,7 +277,7 @@ pub(crate) fn launch(launch: &Launch) -> ExitCode {
 
 /// Enters `namespace` and replaces this process by `command`. Returns only on failure, with the
 /// reason.
-pub(crate) fn become_command(namespace: &Namespace, command: &[std::ffi::OsString]) -> String {
+pub(crate) fn become_command(namespace: &Namespace, command: &[OsString]) -> String {
     let Some((program, arguments)) = command.split_first() else {
         return "no command given".to_owned();
     };
@@ -274,7 +292,7 @@ pub(crate) fn become_command(namespace: &Namespace, command: &[std::ffi::OsStrin
 }
 
 /// Where commands are looked for, with the directory of this program first.
-fn search_path() -> std::ffi::OsString {
+fn search_path() -> OsString {
     let usual = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::current_exe()
         .ok()

@@ -27,13 +27,18 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// The files of the lab at `place`.
     pub(crate) fn new(place: &Place) -> Self {
-        let dir = place
-            .state_dir
-            .clone()
-            .unwrap_or_else(|| Path::new("/run").join(&place.name));
+        let mut state = Self::named(&place.name);
+        if let Some(dir) = &place.state_dir {
+            state.dir.clone_from(dir);
+        }
+        state
+    }
+
+    /// The files of the lab called `name`, at the usual place.
+    pub(crate) fn named(name: &str) -> Self {
         Self {
-            name: place.name.clone(),
-            dir,
+            name: name.to_owned(),
+            dir: Path::new("/run").join(name),
         }
     }
 

@@ -26,7 +26,6 @@ use self::load::Placement;
 use self::paths::{Ends, Host};
 use self::report::{Conditions, Report};
 use self::rounds::Paths;
-use super::args::Place;
 use super::error::Error;
 use super::once::once;
 use super::plan::{Choice, OverlayChoice, Plan, Topology};
@@ -95,10 +94,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
 async fn bench_overlay(overlay: &Overlay) -> Result<ExitCode, Error> {
     let begun = Instant::now();
     let progress = Progress::new();
-    let state = StateDir::new(&Place {
-        name: overlay.name.clone(),
-        state_dir: None,
-    });
+    let state = StateDir::named(&overlay.name);
     let mut record = Record::new(Plan::new(&choice(overlay))?, "info".to_owned());
     record.password.clone_from(&overlay.password);
     let protection = Protection { trusted: false };

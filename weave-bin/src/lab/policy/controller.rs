@@ -3,9 +3,9 @@
 //! Invariant: [`Controllers::sync`] returns only when every controller has answered that all that
 //! is in its directory at that moment is in force in its kernel.
 
-use std::fs::{self, OpenOptions};
+use std::ffi::OsStr;
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -14,7 +14,7 @@ use weave_datapath::netns::Namespace;
 use super::scene::Scene;
 use crate::http::client::Client;
 use crate::lab::error::Error;
-use crate::lab::process::{Process, clean_environment, log_tail};
+use crate::lab::process::{self, Process, log_tail};
 use crate::lab::record::StateDir;
 
 /// The controllers of all hosts.
@@ -97,28 +97,19 @@ impl Controllers {
     fn launch(&self, place: &Place) -> Result<(), Error> {
         let dir = self.state.host(place.number);
         fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
-        let log = self.state.log(place.number);
-        let opened = OpenOptions::new().create(true).append(true).open(&log);
-        let output = opened.map_err(Error::file(&log))?;
-        let copy = output.try_clone().map_err(Error::file(&log))?;
-        let program = std::env::current_exe().map_err(Error::file("/proc/self/exe"))?;
-        let mut command = Command::new(&program);
-        command.args(["lab", "launch", "--die-with-parent", "--netns"]);
-        command.arg(place.namespace.path()).arg("--").arg(&program);
-        command.args(["weave-npc", "--node-name", &place.node]);
-        command.arg("--manifests").arg(&self.manifests);
-        command.args(["--control-addr", CONTROL, "--metrics-addr", ""]);
-        clean_environment(&mut command);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(copy)
-            .spawn()
-            .map_err(Error::file(&program))?;
-        let process = i32::try_from(child.id()).ok().and_then(Process::of);
-        process.map_or(Ok(()), |process| {
-            process.write(&self.state.pid(place.number))
-        })
+        let words: [&OsStr; 8] = [
+            "weave-npc".as_ref(),
+            "--node-name".as_ref(),
+            place.node.as_ref(),
+            "--manifests".as_ref(),
+            self.manifests.as_ref(),
+            "--control-addr".as_ref(),
+            CONTROL.as_ref(),
+            "--metrics-addr=".as_ref(),
+        ];
+        let words = words.map(OsStr::to_owned);
+        let namespace = place.namespace.path();
+        process::start(&self.state, place.number, namespace, true, &words).map(drop)
     }
 
     async fn sync_one(&self, place: &Place, deadline: Instant) -> Result<(), Error> {

@@ -37,7 +37,6 @@ use self::outcome::{Outcome, Probed, StepOutcome};
 use self::probe::{Ask, probe};
 use self::scene::Scene;
 use self::storm::{Running, Storm};
-use super::args::Place;
 use super::error::Error;
 use super::once::once;
 use super::progress::Progress;
@@ -78,10 +77,7 @@ pub(crate) struct Arguments {
 /// Why there is no lab, or a controller that does not do its work.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let progress = Progress::new();
-    let state = StateDir::new(&Place {
-        name: arguments.name.clone(),
-        state_dir: None,
-    });
+    let state = StateDir::named(&arguments.name);
     let stop = AtomicBool::new(false);
     let work = measured(arguments, &state, &progress);
     once(&state, &progress, arguments.json, &stop, work).await

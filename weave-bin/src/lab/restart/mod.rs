@@ -19,7 +19,6 @@ use clap::Args;
 use nix::sys::signal::Signal;
 
 use self::outcome::{Outcome, Restart, Way};
-use super::args::Place;
 use super::error::Error;
 use super::once::once;
 use super::plan::{Choice, OverlayChoice, Plan};
@@ -68,10 +67,7 @@ pub(crate) struct Arguments {
 /// Why there is no lab, or that the daemon did not come back.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let progress = Progress::new();
-    let state = StateDir::new(&Place {
-        name: arguments.name.clone(),
-        state_dir: None,
-    });
+    let state = StateDir::named(&arguments.name);
     let mut record = Record::new(Plan::new(&choice(arguments))?, "info".to_owned());
     if arguments.encrypted {
         let random = |reason| Error::kernel("random numbers", reason);

@@ -24,7 +24,6 @@ use clap::Args;
 use nix::sys::signal::Signal;
 
 use self::outcome::{Links, Outcome, Step};
-use super::args::Place;
 use super::error::Error;
 use super::once::once;
 use super::plan::{Choice, Plan};
@@ -66,10 +65,7 @@ pub(crate) struct Arguments {
 /// Why there is no lab, or which daemon did not take a step.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let progress = Progress::new();
-    let state = StateDir::new(&Place {
-        name: arguments.name.clone(),
-        state_dir: None,
-    });
+    let state = StateDir::named(&arguments.name);
     let mut record = Record::new(Plan::new(&choice(arguments))?, "info".to_owned());
     record.protection = Some(Protection {
         trusted: !arguments.untrusted,

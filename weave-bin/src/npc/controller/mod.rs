@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weave_npc::compile::Compiler;
 
-use crate::{http as server, logging, stdout};
+use crate::{args, http as server, logging, stdout};
 use kernel::Kernel;
 use request::Handle;
 use settings::{Settings, Source};
@@ -41,7 +41,7 @@ use task::{Input, Task};
 
 /// Runs the controller until a signal ends it.
 pub(crate) fn run(words: &[String]) -> ExitCode {
-    if settings::wants_help(words) {
+    if args::help::wants_help(words) {
         stdout::show(settings::help());
         return ExitCode::SUCCESS;
     }

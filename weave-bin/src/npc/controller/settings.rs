@@ -3,7 +3,6 @@
 //! The flags of Weave Net's controller keep their names and defaults; one that has no effect here is
 //! accepted with a warning.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use weave_npc::verdict;
 
 use crate::args::daemon::ListenAddress;
 use crate::args::flags::{Flag, FlagError, Parsed};
+use crate::args::help;
 use crate::logging::Level;
 
 /// Everything the controller is told at its start.
@@ -179,34 +179,11 @@ impl Settings {
     }
 }
 
-/// Whether `words` ask for the usage text.
-pub(in crate::npc) fn wants_help(words: &[String]) -> bool {
-    let mut words = words.iter().take_while(|word| *word != "--");
-    words.any(|word| matches!(word.as_str(), "--help" | "-help" | "-h"))
-}
-
 /// The usage text.
 pub(in crate::npc) fn help() -> String {
-    let width = EFFECTIVE.iter().map(|flag| flag.usage().len()).max();
-    let width = width.unwrap_or_default();
-    let mut text = String::from(
-        "Usage: weave weave-npc [FLAG...]\n\n\
-         Enforces the network policies of a cluster, or of files, on this node.\n\n",
-    );
-    for flag in EFFECTIVE {
-        let default = match flag.default {
-            "" => String::new(),
-            default => format!(" [{default}]"),
-        };
-        let usage = flag.usage();
-        text += &format!("  {usage:width$}  {}{default}\n", flag.help);
-    }
-    let ignored: Vec<String> = IGNORED
-        .iter()
-        .map(|flag| format!("--{}", flag.name))
-        .collect();
-    text += &format!("\nAccepted without effect: {}\n", ignored.join(" "));
-    text
+    let about = "Usage: weave weave-npc [FLAG...]\n\n\
+         Enforces the network policies of a cluster, or of files, on this node.";
+    help::text(about, EFFECTIVE, IGNORED)
 }
 
 fn style(given: &Parsed) -> Result<Style, SettingsError> {
@@ -230,25 +207,7 @@ fn warnings(given: &Parsed) -> Vec<String> {
 }
 
 fn listen(flag: &'static str, text: &str) -> Result<Option<ListenAddress>, SettingsError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if text.starts_with('/') {
-        return Ok(Some(ListenAddress::Unix(text.into())));
-    }
-    let full = if text.starts_with(':') {
-        format!("0.0.0.0{text}")
-    } else {
-        text.to_owned()
-    };
-    let address: Result<SocketAddr, _> = full.parse();
-    address
-        .map(|address| Some(ListenAddress::Tcp(address)))
-        .map_err(|_| {
-            let reason = format!("{text:?} is neither IP:PORT nor the absolute path of a socket");
-            bad(flag, &reason)
-        })
+    ListenAddress::parse(text).map_err(|reason| bad(flag, &reason))
 }
 
 fn bad(flag: &'static str, reason: &str) -> SettingsError {

@@ -27,7 +27,6 @@ use self::world::Policies;
 use super::load::{self, Placement, Span};
 use super::paths::Ends;
 use super::stats::nearest_rank;
-use crate::lab::args::Place;
 use crate::lab::error::Error;
 use crate::lab::once::once;
 use crate::lab::policy::scene::Scene;
@@ -101,10 +100,7 @@ struct Host {
 /// Why there is nothing to measure.
 pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let progress = Progress::new();
-    let state = StateDir::new(&Place {
-        name: arguments.name.clone(),
-        state_dir: None,
-    });
+    let state = StateDir::named(&arguments.name);
     let stop = AtomicBool::new(false);
     let work = measured(arguments, &progress);
     once(&state, &progress, arguments.json, &stop, work).await
