@@ -15,7 +15,7 @@
 use std::cmp::Ordering;
 
 use super::merge::{Conflict, ConflictKind, MergeError};
-use super::{Entry, MAX_ENTRIES, Ring};
+use super::{Entry, MAX_ENTRIES, Ring, hint};
 use crate::peer::PeerId;
 use crate::span::{Span, coalesce};
 
@@ -186,7 +186,7 @@ impl Ring {
         let mine = self.entries[index];
         let is_tie = mine.version == news.version;
         if is_tie && mine.peer == news.peer {
-            let entry = self.settle_hint(mine, news);
+            let entry = self.settle_hint(index, news);
             merged.updated |= entry.is_some();
             return entry;
         }
@@ -218,10 +218,14 @@ impl Ring {
         Some(*news)
     }
 
-    /// One version, two hints: the greater holds until the owner hears of it and edits.
-    fn settle_hint(&self, mine: Entry, news: &Entry) -> Option<Entry> {
+    /// One version, two hints: the greater holds until the owner hears of it and edits. What is
+    /// more than fits into the range is no news, or who does not know of a token that divides it
+    /// would be news each time.
+    fn settle_hint(&self, index: usize, news: &Entry) -> Option<Entry> {
+        let mine = self.entries[index];
         if mine.peer != self.peer {
-            return (news.free > mine.free).then_some(*news);
+            let free = news.free.min(hint(self.size_at(index)));
+            return (free > mine.free).then_some(Entry { free, ..*news });
         }
         let version = mine.version.checked_add(1)?;
         Some(Entry { version, ..mine })
@@ -344,6 +348,21 @@ mod tests {
             (&low.entries, &high.entries),
             (&owner.entries, &owner.entries)
         );
+    }
+
+    #[test]
+    fn a_hint_that_is_more_than_its_range_is_news_once() {
+        let theirs = ring(3, 3, 16);
+        let mut ours = ring(1, 2, 4);
+        ours.entries[0].token = 8;
+
+        let first = ours.merge_confined(&theirs, |_| false).unwrap();
+        let entries = ours.entries.clone();
+        let again = ours.merge_confined(&theirs, |_| false).unwrap();
+
+        assert!(first.updated);
+        assert_eq!((ours.entries[0].free, entries.len()), (8, 2));
+        assert_eq!((again, &ours.entries), (Merged::default(), &entries));
     }
 
     #[test]
