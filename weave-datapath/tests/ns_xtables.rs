@@ -8,12 +8,12 @@ mod scratch;
 use std::process::Command;
 
 use scratch::Scratch;
-use weave_datapath::xtables::{self, Accept, Interface, Tables};
+use weave_datapath::xtables::{self, Accept, Interface, Protocol, Tables};
 
-/// The output of `iptables-legacy` with `words`, inside.
-fn iptables(host: &Scratch, words: &str) -> String {
+/// The output of the program for `protocol` with `words`, inside.
+fn iptables(host: &Scratch, protocol: Protocol, words: &str) -> String {
     let run = || {
-        Command::new("iptables-legacy")
+        Command::new(program(protocol))
             .args(words.split_whitespace())
             .output()
     };
@@ -26,16 +26,35 @@ fn iptables(host: &Scratch, words: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn has_program() -> bool {
-    let found = Command::new("iptables-legacy").arg("--version").output();
+const fn program(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Ipv4 => "iptables-legacy",
+        Protocol::Ipv6 => "ip6tables-legacy",
+    }
+}
+
+fn has_program(protocol: Protocol) -> bool {
+    let program = program(protocol);
+    let found = Command::new(program).arg("--version").output();
     let found = found.is_ok_and(|output| output.status.success());
     if !found {
-        println!("skipped: needs the program iptables-legacy");
+        println!("skipped: needs the program {program}");
     }
     found
 }
 
-fn accepts() -> [Accept; 3] {
+fn names(host: &Scratch, protocol: Protocol) -> Vec<String> {
+    host.namespace.run(|| xtables::names(protocol)).unwrap()
+}
+
+fn tables(host: &Scratch, protocol: Protocol) -> Tables {
+    host.namespace
+        .run(|| Tables::open(protocol))
+        .unwrap()
+        .unwrap()
+}
+
+fn accepts(destination: &str) -> [Accept; 3] {
     let accept = |input, output| Accept {
         input,
         output,
@@ -47,7 +66,7 @@ fn accepts() -> [Accept; 3] {
     [
         accept(weave(), Some(Interface::is_not("weave"))),
         Accept {
-            destination: Some("10.32.0.0/12".parse().unwrap()),
+            destination: Some(destination.parse().unwrap()),
             ..accept(None, weave())
         },
         Accept {
@@ -57,51 +76,52 @@ fn accepts() -> [Accept; 3] {
     ]
 }
 
-#[test]
-fn rules_are_added_in_front_and_others_stay_as_they_are() {
-    if !scratch::root() || !has_program() {
+/// Rules go in front, those of others and their counters stay. `others` is a source, `subnet` ours.
+fn rules_are_added_in_front(protocol: Protocol, others: &str, subnet: &str) {
+    if !scratch::root() || !has_program(protocol) {
         return;
     }
     let host = Scratch::new("xt-add");
-    assert_eq!(host.namespace.run(xtables::names).unwrap(), [""; 0]);
+    assert_eq!(names(&host, protocol), [""; 0]);
     for words in [
         "-P FORWARD DROP",
         "-N OTHER",
         "-A OTHER -p tcp -m tcp --dport 80 -m comment --comment a-comment -j REJECT",
         "-A OTHER -m conntrack --ctstate NEW -m limit --limit 5/sec -j LOG --log-prefix x",
-        "-A FORWARD -i eth+ ! -o eth1 -s 10.0.0.0/8 -g OTHER",
+        &format!("-A FORWARD -i eth+ ! -o eth1 -s {others} -g OTHER"),
         "-A FORWARD -p udp",
         "-A INPUT -i lo -c 77 4242 -j ACCEPT",
     ] {
-        iptables(&host, words);
+        iptables(&host, protocol, words);
     }
-    let before = iptables(&host, "-S -v");
+    let list = || iptables(&host, protocol, "-S -v");
+    let before = list();
 
-    let tables = host.namespace.run(Tables::open).unwrap().unwrap();
+    let tables = tables(&host, protocol);
     let print = tables.fingerprint("filter").unwrap();
     let unchanged = tables.edit("filter", |_| true).unwrap();
     assert!(unchanged);
-    assert_eq!(iptables(&host, "-S -v"), before);
+    assert_eq!(list(), before);
     assert_eq!(tables.fingerprint("filter").unwrap(), print);
     let added = tables.edit("filter", |table| {
         let forward = table.chain_mut("FORWARD").unwrap();
-        let rules = accepts().map(|accept| accept.rule());
+        let rules = accepts(subnet).map(|accept| accept.rule(protocol).unwrap());
         forward.rules.splice(0..0, rules);
         true
     });
     assert!(added.unwrap());
 
     assert_ne!(tables.fingerprint("filter").unwrap(), print);
-    let after = iptables(&host, "-S -v");
-    let new: Vec<&str> = after
-        .lines()
-        .filter(|line| !before.contains(line))
-        .collect();
+    let after = list();
+    let is_new = |line: &&str| !before.contains(*line);
+    let new: Vec<&str> = after.lines().filter(is_new).collect();
+    let exposed =
+        format!("-A FORWARD -d {subnet} -o weave -m comment --comment weave -c 0 0 -j ACCEPT");
     assert_eq!(
         new,
         [
             "-A FORWARD -i weave ! -o weave -m comment --comment weave -c 0 0 -j ACCEPT",
-            "-A FORWARD -d 10.32.0.0/12 -o weave -m comment --comment weave -c 0 0 -j ACCEPT",
+            &exposed,
             "-A FORWARD -o weave -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment \
              weave -c 0 0 -j ACCEPT",
         ]
@@ -114,8 +134,19 @@ fn rules_are_added_in_front_and_others_stay_as_they_are() {
 }
 
 #[test]
+fn rules_are_added_in_front_and_others_stay_as_they_are() {
+    rules_are_added_in_front(Protocol::Ipv4, "10.0.0.0/8", "10.32.0.0/12");
+}
+
+#[test]
+fn rules_of_ipv6_are_added_in_front_and_others_stay_as_they_are() {
+    rules_are_added_in_front(Protocol::Ipv6, "fd01::/16", "fd00:32::/64");
+}
+
+#[test]
 fn chains_are_removed_with_the_jumps_to_them() {
-    if !scratch::root() || !has_program() {
+    let protocol = Protocol::Ipv4;
+    if !scratch::root() || !has_program(protocol) {
         return;
     }
     let host = Scratch::new("xt-remove");
@@ -127,19 +158,19 @@ fn chains_are_removed_with_the_jumps_to_them() {
         "-t nat -A PREROUTING -j KEEP",
         "-t nat -A POSTROUTING -j WEAVE",
     ] {
-        iptables(&host, words);
+        iptables(&host, protocol, words);
     }
 
-    let tables = host.namespace.run(Tables::open).unwrap().unwrap();
+    let tables = tables(&host, protocol);
     let removed = tables.edit("nat", |table| table.remove_chains(|name| name == "WEAVE"));
 
     assert!(removed.unwrap());
-    let left = iptables(&host, "-t nat -S");
+    let left = iptables(&host, protocol, "-t nat -S");
     assert!(!left.contains("WEAVE"), "{left}");
     assert!(left.contains("-A PREROUTING -j KEEP"), "{left}");
     assert!(
         left.contains("-j DNAT --to-destination 10.0.0.1:2"),
         "{left}"
     );
-    assert_eq!(host.namespace.run(xtables::names).unwrap(), ["nat"]);
+    assert_eq!(names(&host, protocol), ["nat"]);
 }

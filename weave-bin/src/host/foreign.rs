@@ -5,7 +5,7 @@
 //! it needs no rule of ours; and looking at a legacy table that is not in use would make it.
 //! Everything blocks, the legacy back end for seconds when another program holds its lock.
 
-use weave_datapath::xtables::{self, Accept, Fingerprint, Rule, Tables, Target};
+use weave_datapath::xtables::{self, Accept, Fingerprint, Protocol, Rule, Tables, Target};
 use weave_npc::netlink::{ForeignChange, ForeignRule, NetlinkError, Nft};
 use weave_npc::ruleset::{Comment, Family, Hook, Policy};
 
@@ -19,7 +19,12 @@ use super::old::{self, Does, Part, Seen};
 pub struct Foreign {
     nft: Nft,
     legacy: Option<Tables>,
+    legacy6: Option<Tables>,
 }
+
+/// What tells that the legacy filter tables have changed, of IPv4 and of IPv6; nothing for one that
+/// is not in use.
+pub type LegacyPrint = [Option<Fingerprint>; 2];
 
 /// Why the tables of iptables cannot be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +57,8 @@ impl Foreign {
     pub fn open() -> Result<Self, ForeignError> {
         Ok(Self {
             nft: Nft::open()?,
-            legacy: Tables::open().ok(),
+            legacy: Tables::open(Protocol::Ipv4).ok(),
+            legacy6: Tables::open(Protocol::Ipv6).ok(),
         })
     }
 
@@ -97,7 +103,7 @@ impl Foreign {
             return Ok(signs);
         };
         signs.is_there = has_legacy();
-        for name in xtables::names() {
+        for name in xtables::names(Protocol::Ipv4) {
             let table = legacy.read(&name)?;
             for chain in &table.chains {
                 signs.note_chain(&name, &chain.name);
@@ -110,20 +116,35 @@ impl Foreign {
         Ok(signs)
     }
 
-    /// Whether packets that no rule of the `FORWARD` chain decides are dropped.
+    /// Whether packets of `family` that no rule of the `FORWARD` chain decides are dropped.
     ///
     /// # Errors
     /// The kernel does not answer.
-    pub fn forward_drops(&mut self, backend: Backend) -> Result<bool, ForeignError> {
-        match (backend, &self.legacy) {
-            (Backend::Nft, _) => self.nft_forward_drops(Family::Ip),
-            (Backend::Legacy, Some(legacy)) if is_in_use(FILTER) => {
+    pub fn forward_drops(
+        &mut self,
+        backend: Backend,
+        family: Family,
+    ) -> Result<bool, ForeignError> {
+        match (backend, self.legacy_filter(family)) {
+            (Backend::Nft, _) => self.nft_forward_drops(family),
+            (Backend::Legacy, Some((_, legacy))) => {
                 let table = legacy.read(FILTER)?;
                 let policy = table.chain(FORWARD).and_then(|chain| chain.policy);
                 Ok(policy.is_some_and(|policy| policy.drops))
             }
-            (Backend::Legacy, _) => Ok(false),
+            (Backend::Legacy, None) => Ok(false),
         }
+    }
+
+    /// The legacy tables for `family`, when the filter table is one that is in use.
+    fn legacy_filter(&self, family: Family) -> Option<(Protocol, &Tables)> {
+        let (protocol, tables) = match family {
+            Family::Ip6 => (Protocol::Ipv6, &self.legacy6),
+            _ => (Protocol::Ipv4, &self.legacy),
+        };
+        let is_in_use = || xtables::names(protocol).iter().any(|name| name == FILTER);
+        let tables = tables.as_ref().filter(|_| is_in_use())?;
+        Some((protocol, tables))
     }
 
     fn nft_forward_drops(&mut self, family: Family) -> Result<bool, ForeignError> {
@@ -133,14 +154,6 @@ impl Foreign {
             (chain.table.as_str(), chain.name.as_str()) == (FILTER, FORWARD)
                 && drops == Some(Policy::Drop)
         }))
-    }
-
-    /// As [`Foreign::forward_drops`] for packets of IPv6. The legacy back end is not looked at.
-    ///
-    /// # Errors
-    /// The kernel does not answer.
-    pub fn forward6_drops(&mut self) -> Result<bool, ForeignError> {
-        self.nft_forward_drops(Family::Ip6)
     }
 
     /// Chains of other programs' own tables that drop every forwarded packet they do not accept. No
@@ -166,31 +179,30 @@ impl Foreign {
         Ok(found)
     }
 
-    /// What tells that the legacy filter table has changed; nothing when it is not in use.
-    pub fn legacy_fingerprint(&self) -> Option<Fingerprint> {
-        let legacy = self.legacy.as_ref().filter(|_| is_in_use(FILTER))?;
-        legacy.fingerprint(FILTER).ok()
+    /// What tells that the legacy filter tables have changed.
+    pub fn legacy_fingerprint(&self) -> LegacyPrint {
+        [Family::Ip, Family::Ip6].map(|family| {
+            let (_, tables) = self.legacy_filter(family)?;
+            tables.fingerprint(FILTER).ok()
+        })
     }
 
-    /// Sees to it that the `FORWARD` chain has `wanted` and no other rules of ours. When one is
+    /// Sees to it that the `FORWARD` chain for `family` has `wanted` and no other rules of ours. When one is
     /// missing or too many, all of ours are taken out and `wanted` goes to the top; else nothing is
     /// moved.
     ///
     /// # Errors
     /// The kernel refuses, or another program changes rules without pause.
-    pub fn ensure(&mut self, backend: Backend, wanted: &[Accept]) -> Result<Forward, ForeignError> {
+    pub fn ensure(
+        &mut self,
+        backend: Backend,
+        family: Family,
+        wanted: &[Accept],
+    ) -> Result<Forward, ForeignError> {
         match backend {
-            Backend::Nft => self.ensure_nft(Family::Ip, wanted),
-            Backend::Legacy => self.ensure_legacy(wanted),
+            Backend::Nft => self.ensure_nft(family, wanted),
+            Backend::Legacy => self.ensure_legacy(family, wanted),
         }
-    }
-
-    /// As [`Foreign::ensure`] for packets of IPv6, in the back end over `nf_tables`.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn ensure6(&mut self, wanted: &[Accept]) -> Result<Forward, ForeignError> {
-        self.ensure_nft(Family::Ip6, wanted)
     }
 
     fn ensure_nft(&mut self, family: Family, wanted: &[Accept]) -> Result<Forward, ForeignError> {
@@ -232,8 +244,8 @@ impl Foreign {
         Err(NetlinkError::Stale.into())
     }
 
-    fn ensure_legacy(&self, wanted: &[Accept]) -> Result<Forward, ForeignError> {
-        let Some(legacy) = self.legacy.as_ref().filter(|_| is_in_use(FILTER)) else {
+    fn ensure_legacy(&self, family: Family, wanted: &[Accept]) -> Result<Forward, ForeignError> {
+        let Some((protocol, legacy)) = self.legacy_filter(family) else {
             return Ok(Forward::Absent);
         };
         let table = legacy.read(FILTER)?;
@@ -250,7 +262,8 @@ impl Foreign {
             chain
                 .rules
                 .retain(|rule| !is_ours(rule.comment().as_deref()));
-            chain.rules.splice(0..0, wanted.iter().map(Accept::rule));
+            let rules = wanted.iter().filter_map(|accept| accept.rule(protocol));
+            chain.rules.splice(0..0, rules);
             true
         })?;
         Ok(Forward::Written)
@@ -281,7 +294,7 @@ impl Foreign {
                 let Some(legacy) = &self.legacy else {
                     return Ok(0);
                 };
-                for name in xtables::names() {
+                for name in xtables::names(Protocol::Ipv4) {
                     let mut table = legacy.read(&name)?;
                     if strip(&mut table, bridge, part) > 0 {
                         legacy.edit(&name, |table| {
@@ -393,10 +406,6 @@ fn our_comments(rules: &[Rule]) -> impl Iterator<Item = String> {
 
 fn same(found: impl Iterator<Item = String>, wanted: &[Accept]) -> bool {
     found.eq(wanted.iter().map(|accept| accept.comment.clone()))
-}
-
-fn is_in_use(table: &str) -> bool {
-    xtables::names().iter().any(|name| name == table)
 }
 
 /// The file is there when the kernel has the legacy back end.

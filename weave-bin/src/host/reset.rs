@@ -76,16 +76,15 @@ fn remove_rules(bridge: &str, removed: &mut Removed) {
         Err(error) => return removed.left.push(format!("iptables rules: {error}")),
     };
     for backend in [Backend::Nft, Backend::Legacy] {
-        let accepts = foreign.ensure(backend, &[]);
-        let what = format!("accepts in FORWARD ({backend})");
-        removed.note(&what, accepts.map(|done| done == Forward::Written));
+        for (family, of) in [(Family::Ip, ""), (Family::Ip6, " of IPv6")] {
+            let accepts = foreign.ensure(backend, family, &[]);
+            let what = format!("accepts in FORWARD{of} ({backend})");
+            removed.note(&what, accepts.map(|done| done == Forward::Written));
+        }
         let old = foreign.remove_old(backend, bridge, Part::All);
         let what = format!("iptables rules of Weave Net ({backend})");
         removed.note(&what, old.map(|count| count > 0));
     }
-    let accepts = foreign.ensure6(&[]);
-    let what = "accepts in FORWARD of IPv6";
-    removed.note(what, accepts.map(|done| done == Forward::Written));
 }
 
 #[cfg(feature = "bpf")]

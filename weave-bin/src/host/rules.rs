@@ -1,13 +1,12 @@
 //! The rules in the kernel, and what was found out about them.
 
 use tracing::{info, warn};
-use weave_datapath::xtables::Fingerprint;
 use weave_npc::netlink::{Changes, Keeper, Nft, Way};
 use weave_npc::ruleset::{Family, Name, TableId};
 
 use super::accepts::accepts;
 use super::backend::{self, Backend};
-use super::foreign::{Foreign, ForeignError, Forward};
+use super::foreign::{Foreign, ForeignError, Forward, LegacyPrint};
 use super::old::{self, Part};
 use super::table;
 use super::task::FirewallError;
@@ -26,7 +25,7 @@ pub(super) struct Rules {
     backend: Backend,
     /// Whether `backend` was asked for: the other one is left alone then.
     is_asked: bool,
-    legacy: Option<Fingerprint>,
+    legacy: LegacyPrint,
 }
 
 impl Rules {
@@ -64,7 +63,7 @@ impl Rules {
             foreign: Some(foreign),
             backend,
             is_asked: asked == Some(backend),
-            legacy: None,
+            legacy: LegacyPrint::default(),
         })
     }
 
@@ -151,7 +150,7 @@ impl Rules {
         !self.view.faults.is_empty()
     }
 
-    /// Whether the legacy filter table is another than at the last look.
+    /// Whether a legacy filter table is another than at the last look.
     pub(super) async fn legacy_changed(&mut self) -> bool {
         let print = self
             .with_foreign(|foreign| Ok(foreign.legacy_fingerprint()))
@@ -170,20 +169,19 @@ impl Rules {
 
     /// The back ends that had to be written.
     async fn ensure_accepts(&mut self) -> Result<Vec<Backend>, String> {
-        let [wanted, wanted6] = [Family::Ip, Family::Ip6].map(|one| accepts(&self.wanted, one));
+        let wanted = [Family::Ip, Family::Ip6].map(|one| (one, accepts(&self.wanted, one)));
         let (backend, is_asked) = (self.backend, self.is_asked);
         let work = move |foreign: &mut Foreign| {
             let mut written = Vec::new();
             for one in [Backend::Nft, Backend::Legacy] {
-                // The other back end matters only where it drops, and only if nobody said which.
-                let matters = one == backend || (!is_asked && foreign.forward_drops(one)?);
-                if matters && foreign.ensure(one, &wanted)? == Forward::Written {
-                    written.push(one);
+                for (family, wanted) in &wanted {
+                    // The other back end matters only where it drops, and only if nobody said which.
+                    let matters =
+                        one == backend || (!is_asked && foreign.forward_drops(one, *family)?);
+                    if matters && foreign.ensure(one, *family, wanted)? == Forward::Written {
+                        written.push(one);
+                    }
                 }
-            }
-            let matters = backend == Backend::Nft || (!is_asked && foreign.forward6_drops()?);
-            if matters && foreign.ensure6(&wanted6)? == Forward::Written {
-                written.push(Backend::Nft);
             }
             Ok((written, foreign.legacy_fingerprint(), foreign.droppers()?))
         };

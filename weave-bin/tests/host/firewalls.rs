@@ -100,10 +100,12 @@ fn a_policy_that_drops_does_not_cut_pods_off_legacy() {
 
 /// Frames of IPv6 between pods pass `FORWARD` where bridges are filtered, and those to the outside
 /// anyhow.
-#[test]
-fn a_policy_that_drops_packets_of_ipv6_gets_accepts_too() {
-    let (restore, save) = ("ip6tables-nft-restore", "ip6tables-nft-save");
-    let Some(mut node) = Node::new("six", &[restore, save]) else {
+fn a_policy_that_drops_packets_of_ipv6_gets_accepts_too(backend: &str) {
+    let (restore, save) = (
+        &format!("ip6tables-{backend}-restore"),
+        &format!("ip6tables-{backend}-save"),
+    );
+    let Some(mut node) = Node::new(&format!("six-{backend}"), &[restore, save]) else {
         return;
     };
     let others = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i eth9 -j ACCEPT\nCOMMIT\n";
@@ -126,8 +128,18 @@ fn a_policy_that_drops_packets_of_ipv6_gets_accepts_too() {
 
     node.feed(restore, others);
     let took = node.until("rules are back", |node| rules(node) == wanted);
-    println!("IPv6: rules back after {took:?}");
+    println!("IPv6, {backend}: rules back after {took:?}");
     node.until("it is counted", |node| node.state().rule_repairs == 1);
+}
+
+#[test]
+fn a_policy_that_drops_packets_of_ipv6_gets_accepts_too_nft() {
+    a_policy_that_drops_packets_of_ipv6_gets_accepts_too("nft");
+}
+
+#[test]
+fn a_policy_that_drops_packets_of_ipv6_gets_accepts_too_legacy() {
+    a_policy_that_drops_packets_of_ipv6_gets_accepts_too("legacy");
 }
 
 /// The recorded rules of a Weave Net go, and those of others stay.

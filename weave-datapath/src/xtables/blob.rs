@@ -1,16 +1,18 @@
 //! A table between its two forms: the value and the bytes the kernel reads and writes.
 //!
 //! ```text
-//! entry   0 ipt_ip  84 nfcache u32  88 target_offset u16  90 next_offset u16  92 comefrom u32
-//!        96 packets u64  104 bytes u64  112 matches …  target
+//! entry   header  nfcache u32  target_offset u16  next_offset u16  comefrom u32
+//!         packets u64  bytes u64  matches …  target
 //! match, target   0 size u16  2 name[29]  31 revision u8  32 data
 //! ```
+//! The header is `struct ipt_ip` or `struct ip6t_ip6`, and where the rest is follows from its size.
 //! Chains are not in the bytes: a built-in one begins where the hook says and ends with its policy,
 //! another begins behind an entry whose target is `ERROR` and ends with a return.
 
 use std::collections::BTreeMap;
 
-use super::rule::{Extension, IP_LEN, Rule, Target};
+use super::layout::{Layout, Protocol};
+use super::rule::{Extension, Header, Rule, Target};
 use super::{Chain, Counters, Error, Policy, Table};
 
 /// The bytes of a table and what else the kernel wants to know of them.
@@ -28,13 +30,14 @@ pub(super) struct Blob {
 
 /// # Errors
 /// [`Error::Malformed`].
-pub(super) fn parse(name: &str, blob: &Blob) -> Result<Table, Error> {
+pub(super) fn parse(name: &str, protocol: Protocol, blob: &Blob) -> Result<Table, Error> {
     let malformed = |offset, what| Error::Malformed {
         table: name.to_owned(),
         offset,
         what,
     };
-    let entries = cut(&blob.entries).map_err(|(offset, what)| malformed(offset, what))?;
+    let entries =
+        cut(protocol.layout(), &blob.entries).map_err(|(offset, what)| malformed(offset, what))?;
     // Jumps lead to the first rule of a chain, which is behind its head.
     let mut firsts = BTreeMap::new();
     for entry in &entries {
@@ -44,6 +47,7 @@ pub(super) fn parse(name: &str, blob: &Blob) -> Result<Table, Error> {
     }
     let mut table = Table {
         name: name.to_owned(),
+        protocol,
         chains: Vec::new(),
         valid_hooks: blob.valid_hooks,
     };
@@ -71,7 +75,7 @@ pub(super) fn parse(name: &str, blob: &Blob) -> Result<Table, Error> {
             open_hook = Some(hook);
         }
         let rule = entry
-            .rule(&firsts)
+            .rule(protocol, &firsts)
             .ok_or_else(|| malformed(entry.offset, "a rule"))?;
         let chain = table.chains.last_mut();
         let chain = chain.ok_or_else(|| malformed(entry.offset, "a rule outside all chains"))?;
@@ -118,14 +122,16 @@ struct Entry<'a> {
     target: usize,
 }
 
-fn cut(bytes: &[u8]) -> Result<Vec<Entry<'_>>, (usize, &'static str)> {
+type Cut<'a> = Result<Vec<Entry<'a>>, (usize, &'static str)>;
+
+fn cut<'a>(layout: &Layout, bytes: &'a [u8]) -> Cut<'a> {
     let mut entries = Vec::new();
     let mut offset = 0;
     while offset < bytes.len() {
         let rest = &bytes[offset..];
-        let target = half(rest, TARGET_OFFSET).ok_or((offset, "an entry is cut off"))?;
-        let next = half(rest, NEXT_OFFSET).ok_or((offset, "an entry is cut off"))?;
-        let in_order = target >= ENTRY_LEN && next >= target + HEAD_LEN && next <= rest.len();
+        let target = half(rest, layout.target_offset).ok_or((offset, "an entry is cut off"))?;
+        let next = half(rest, layout.next_offset).ok_or((offset, "an entry is cut off"))?;
+        let in_order = target >= layout.entry && next >= target + HEAD_LEN && next <= rest.len();
         if !in_order {
             return Err((offset, "offsets that lead nowhere"));
         }
@@ -146,9 +152,10 @@ impl Entry<'_> {
         (target.name == ERROR).then(|| text(&target.data))
     }
 
-    fn rule(&self, firsts: &BTreeMap<usize, String>) -> Option<Rule> {
+    fn rule(&self, protocol: Protocol, firsts: &BTreeMap<usize, String>) -> Option<Rule> {
+        let layout = protocol.layout();
         let mut matches = Vec::new();
-        let mut rest = &self.bytes[ENTRY_LEN..self.target];
+        let mut rest = &self.bytes[layout.entry..self.target];
         while !rest.is_empty() {
             let (found, length) = extension(rest)?;
             matches.push(found);
@@ -162,12 +169,15 @@ impl Entry<'_> {
             Target::Extension(target)
         };
         Some(Rule {
-            ip: self.bytes[..IP_LEN].try_into().ok()?,
+            header: Header {
+                protocol,
+                bytes: self.bytes[..layout.header].into(),
+            },
             matches,
             target,
             counters: Counters {
-                packets: long(self.bytes, COUNTERS)?,
-                bytes: long(self.bytes, COUNTERS + 8)?,
+                packets: long(self.bytes, layout.counters)?,
+                bytes: long(self.bytes, layout.counters + 8)?,
             },
         })
     }
@@ -256,7 +266,8 @@ impl Extension {
 
 impl Rule {
     fn len(&self) -> usize {
-        ENTRY_LEN + self.matches.iter().map(Extension::len).sum::<usize>() + self.target.len()
+        let layout = self.header.protocol.layout();
+        layout.entry + self.matches.iter().map(Extension::len).sum::<usize>() + self.target.len()
     }
 }
 
@@ -264,6 +275,7 @@ impl Rule {
 /// [`Error::NoChain`].
 pub(super) fn emit(table: &Table) -> Result<Blob, Error> {
     let firsts = first_offsets(table);
+    let protocol = table.protocol;
     let mut blob = Blob {
         valid_hooks: table.valid_hooks,
         ..Blob::default()
@@ -271,7 +283,7 @@ pub(super) fn emit(table: &Table) -> Result<Blob, Error> {
     for chain in &table.chains {
         match &chain.policy {
             Some(policy) => blob.hook_entry[policy.hook] = blob.offset(),
-            None => blob.push(&head(&chain.name), 0, Counters::default()),
+            None => blob.push(&head(protocol, &chain.name), 0, Counters::default()),
         }
         for rule in &chain.rules {
             let end = blob.entries.len() + rule.len();
@@ -295,9 +307,13 @@ pub(super) fn emit(table: &Table) -> Result<Blob, Error> {
             }
             None => (RETURN, Counters::default()),
         };
-        blob.push(&plain(Target::Verdict(verdict)), verdict, counters);
+        blob.push(
+            &plain(protocol, Target::Verdict(verdict)),
+            verdict,
+            counters,
+        );
     }
-    blob.push(&head(ERROR), 0, Counters::default());
+    blob.push(&head(protocol, ERROR), 0, Counters::default());
     Ok(blob)
 }
 
@@ -307,11 +323,11 @@ fn first_offsets(table: &Table) -> BTreeMap<&str, usize> {
     let mut at = 0;
     for chain in &table.chains {
         if chain.policy.is_none() {
-            at += head(&chain.name).len();
+            at += head(table.protocol, &chain.name).len();
             firsts.insert(chain.name.as_str(), at);
         }
         at += chain.rules.iter().map(Rule::len).sum::<usize>();
-        at += ENTRY_LEN + STANDARD_LEN;
+        at += table.protocol.layout().entry + STANDARD_LEN;
     }
     firsts
 }
@@ -325,11 +341,11 @@ impl Blob {
         let begin = self.entries.len();
         let half = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes();
         let out = &mut self.entries;
-        out.extend(rule.ip);
+        out.extend(&rule.header.bytes);
         out.extend([0; 4]);
         out.extend(half(rule.len() - rule.target.len()));
         out.extend(half(rule.len()));
-        out.resize(begin + ENTRY_LEN, 0);
+        out.resize(begin + rule.header.protocol.layout().entry, 0);
         for one in &rule.matches {
             one.emit(out);
         }
@@ -350,32 +366,29 @@ fn offset(at: usize) -> i32 {
     i32::try_from(at).unwrap_or(i32::MAX)
 }
 
-fn plain(target: Target) -> Rule {
+fn plain(protocol: Protocol, target: Target) -> Rule {
     Rule {
-        ip: [0; IP_LEN],
+        header: Header::any(protocol),
         matches: Vec::new(),
         target,
         counters: Counters::default(),
     }
 }
 
-fn head(name: &str) -> Rule {
+fn head(protocol: Protocol, name: &str) -> Rule {
     let mut data: Vec<u8> = name.bytes().take(ERROR_NAME_LEN - 1).collect();
     data.resize(ERROR_NAME_LEN, 0);
-    plain(Target::Extension(Extension {
+    let target = Extension {
         name: ERROR.to_owned(),
         revision: 0,
         data,
-    }))
+    };
+    plain(protocol, Target::Extension(target))
 }
 
 /// `NF_INET_NUMHOOKS`.
 pub(super) const HOOKS: usize = 5;
 const HOOK_NAMES: [&str; HOOKS] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
-const ENTRY_LEN: usize = 112;
-const TARGET_OFFSET: usize = 88;
-const NEXT_OFFSET: usize = 90;
-const COUNTERS: usize = 96;
 const HEAD_LEN: usize = 32;
 /// `sizeof(struct xt_standard_target)`, padded.
 const STANDARD_LEN: usize = 40;

@@ -3,15 +3,18 @@
 //! [`Table`] is a table as a value: chains of rules whose jumps are names, not offsets. It is read
 //! from the kernel whole, edited, and written back whole, as the kernel wants it. Invariant: what is
 //! read and written back unchanged is the same table, counters included, whatever matches and
-//! targets it has (the notes the kernel makes for itself are not written); nothing of a rule is interpreted but interfaces, comment and verdict.
+//! targets it has (the notes the kernel makes for itself are not written); nothing of a rule is
+//! interpreted but interfaces, comment and verdict.
 //!
 //! Two programs that replace a table at once would undo each other's changes, so a change holds the
 //! lock all `iptables` programs take, [`LOCK`]. A table that no program has used does not exist yet;
 //! reading it would create it, so [`names`] says which there are.
 //!
-//! Source of layouts and numbers: `linux/netfilter_ipv4/ip_tables.h`, `linux/netfilter/x_tables.h`.
+//! Source of layouts and numbers: `linux/netfilter_ipv4/ip_tables.h`,
+//! `linux/netfilter_ipv6/ip6_tables.h`, `linux/netfilter/x_tables.h`.
 
 mod blob;
+mod layout;
 mod rule;
 mod socket;
 mod sys;
@@ -20,6 +23,7 @@ mod sys;
 mod tests;
 
 pub use self::{
+    layout::Protocol,
     rule::{Accept, Extension, Interface, Rule, Target, conntrack_replies},
     socket::{Fingerprint, LOCK, Tables, names},
 };
@@ -29,6 +33,8 @@ pub use self::{
 pub struct Table {
     /// Name: `filter`, `nat`, `mangle`.
     pub name: String,
+    /// Which packets it is about.
+    pub protocol: Protocol,
     /// The chains in kernel order.
     pub chains: Vec<Chain>,
     valid_hooks: u32,

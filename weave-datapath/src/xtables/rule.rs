@@ -3,18 +3,76 @@
 use ipnet::IpNet;
 
 use super::Counters;
+use super::layout::{Layout, NAME_LEN, Protocol};
 
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Addresses, interfaces and protocol: `struct ipt_ip` as the kernel has it.
-    pub(super) ip: [u8; IP_LEN],
+    /// Addresses, interfaces and protocol as the kernel has them.
+    pub(super) header: Header,
     /// Further matches in order.
     pub matches: Vec<Extension>,
     /// What happens to a packet that matches.
     pub target: Target,
     /// Packets and bytes that matched.
     pub counters: Counters,
+}
+
+/// What a rule asks without extensions: as many bytes as the layout of its kind says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) protocol: Protocol,
+    pub(super) bytes: Box<[u8]>,
+}
+
+impl Header {
+    /// Matches every packet.
+    pub(super) fn any(protocol: Protocol) -> Self {
+        let bytes = vec![0; protocol.layout().header].into();
+        Self { protocol, bytes }
+    }
+
+    fn layout(&self) -> &'static Layout {
+        self.protocol.layout()
+    }
+
+    fn interface(&self, name: usize, mask: usize, invert: u8) -> Option<Interface> {
+        let length = self.bytes[mask..mask + NAME_LEN]
+            .iter()
+            .take_while(|byte| **byte != 0)
+            .count();
+        if length == 0 {
+            return None;
+        }
+        let bytes = &self.bytes[name..name + length];
+        let text = String::from_utf8_lossy(bytes)
+            .trim_end_matches('\0')
+            .to_owned();
+        // The mask covers the final zero of a whole name.
+        let whole = bytes.ends_with(&[0]);
+        Some(Interface {
+            name: if whole { text } else { text + "+" },
+            inverted: self.bytes[self.layout().invert] & invert != 0,
+        })
+    }
+
+    fn set_interface(&mut self, wanted: &Interface, name: usize, mask: usize, invert: u8) {
+        // Interface names have at most 15 bytes (`IFNAMSIZ`).
+        for (index, byte) in wanted.name.bytes().take(NAME_LEN - 1).enumerate() {
+            self.bytes[name + index] = byte;
+            self.bytes[mask + index] = 0xff;
+            self.bytes[mask + index + 1] = 0xff;
+        }
+        if wanted.inverted {
+            self.bytes[self.layout().invert] |= invert;
+        }
+    }
+
+    fn set_destination(&mut self, network: &[u8], mask: &[u8]) {
+        let length = self.layout().address;
+        self.bytes[length..2 * length].copy_from_slice(network);
+        self.bytes[3 * length..4 * length].copy_from_slice(mask);
+    }
 }
 
 /// A match or target that the kernel implements, with its data uninterpreted.
@@ -80,20 +138,25 @@ impl Rule {
     /// The incoming interface it asks for.
     #[must_use]
     pub fn input(&self) -> Option<Interface> {
-        self.interface(INPUT, INPUT_MASK, INVERT_INPUT)
+        let layout = self.header.layout();
+        self.header
+            .interface(layout.input, layout.input_mask, INVERT_INPUT)
     }
 
     /// The outgoing interface it asks for.
     #[must_use]
     pub fn output(&self) -> Option<Interface> {
-        self.interface(OUTPUT, OUTPUT_MASK, INVERT_OUTPUT)
+        let layout = self.header.layout();
+        self.header
+            .interface(layout.output, layout.output_mask, INVERT_OUTPUT)
     }
 
     /// Whether it asks for no addresses and no protocol; its matches may ask for anything.
     #[must_use]
     pub fn asks_interfaces_only(&self) -> bool {
-        let addresses = self.ip[..INPUT].iter().all(|byte| *byte == 0);
-        addresses && self.ip[PROTOCOL] == 0 && self.ip[PROTOCOL + 1] == 0
+        let (layout, bytes) = (self.header.layout(), &self.header.bytes);
+        let addresses = bytes[..layout.input].iter().all(|byte| *byte == 0);
+        addresses && bytes[layout.protocol..][..2] == [0, 0]
     }
 
     /// Its comment.
@@ -102,38 +165,6 @@ impl Rule {
         let found = self.matches.iter().find(|one| one.name == COMMENT)?;
         let text = found.data.split(|byte| *byte == 0).next()?;
         Some(String::from_utf8_lossy(text).into_owned())
-    }
-
-    fn interface(&self, name: usize, mask: usize, invert: u8) -> Option<Interface> {
-        let length = self.ip[mask..mask + NAME_LEN]
-            .iter()
-            .take_while(|byte| **byte != 0)
-            .count();
-        if length == 0 {
-            return None;
-        }
-        let bytes = &self.ip[name..name + length];
-        let text = String::from_utf8_lossy(bytes)
-            .trim_end_matches('\0')
-            .to_owned();
-        // The mask covers the final zero of a whole name.
-        let whole = bytes.ends_with(&[0]);
-        Some(Interface {
-            name: if whole { text } else { text + "+" },
-            inverted: self.ip[INVERT] & invert != 0,
-        })
-    }
-
-    fn set_interface(&mut self, wanted: &Interface, name: usize, mask: usize, invert: u8) {
-        // Interface names have at most 15 bytes (`IFNAMSIZ`).
-        for (index, byte) in wanted.name.bytes().take(NAME_LEN - 1).enumerate() {
-            self.ip[name + index] = byte;
-            self.ip[mask + index] = 0xff;
-            self.ip[mask + index + 1] = 0xff;
-        }
-        if wanted.inverted {
-            self.ip[INVERT] |= invert;
-        }
     }
 }
 
@@ -153,24 +184,33 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// As a rule of the legacy back end, whose tables here are those of IPv4.
+    /// As a rule of the legacy back end, in a table for `protocol`; `None` where no packet can have
+    /// its destination.
     #[must_use]
-    pub fn rule(&self) -> Rule {
+    pub fn rule(&self, protocol: Protocol) -> Option<Rule> {
         let mut rule = Rule {
-            ip: [0; IP_LEN],
+            header: Header::any(protocol),
             matches: Vec::new(),
             target: Target::Accept,
             counters: Counters::default(),
         };
-        if let Some(IpNet::V4(net)) = self.destination {
-            rule.ip[4..8].copy_from_slice(&net.network().octets());
-            rule.ip[12..16].copy_from_slice(&net.netmask().octets());
+        let header = &mut rule.header;
+        match (protocol, self.destination) {
+            (Protocol::Ipv4, Some(IpNet::V4(net))) => {
+                header.set_destination(&net.network().octets(), &net.netmask().octets());
+            }
+            (Protocol::Ipv6, Some(IpNet::V6(net))) => {
+                header.set_destination(&net.network().octets(), &net.netmask().octets());
+            }
+            (_, Some(_)) => return None,
+            (_, None) => {}
         }
+        let layout = header.layout();
         if let Some(input) = &self.input {
-            rule.set_interface(input, INPUT, INPUT_MASK, INVERT_INPUT);
+            header.set_interface(input, layout.input, layout.input_mask, INVERT_INPUT);
         }
         if let Some(output) = &self.output {
-            rule.set_interface(output, OUTPUT, OUTPUT_MASK, INVERT_OUTPUT);
+            header.set_interface(output, layout.output, layout.output_mask, INVERT_OUTPUT);
         }
         if self.replies {
             rule.matches.push(conntrack_replies());
@@ -188,7 +228,7 @@ impl Accept {
             revision: 0,
             data: text,
         });
-        rule
+        Some(rule)
     }
 }
 
@@ -208,15 +248,6 @@ pub fn conntrack_replies() -> Extension {
     }
 }
 
-/// Size of `struct ipt_ip`: four addresses, two names and their masks, protocol, flags, inversions.
-pub(super) const IP_LEN: usize = 84;
-const NAME_LEN: usize = 16;
-const INPUT: usize = 16;
-const OUTPUT: usize = 32;
-const INPUT_MASK: usize = 48;
-const OUTPUT_MASK: usize = 64;
-const PROTOCOL: usize = 80;
-const INVERT: usize = 83;
 /// `IPT_INV_VIA_IN`, `IPT_INV_VIA_OUT`.
 const INVERT_INPUT: u8 = 1;
 const INVERT_OUTPUT: u8 = 2;

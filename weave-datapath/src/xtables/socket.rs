@@ -8,17 +8,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::socket::{SockFlag, SockProtocol, SockType, socket};
 
 use super::blob::{self, Blob, HOOKS};
-use super::{Counters, Error, Table, sys};
+use super::{Counters, Error, Protocol, Table, sys};
 
 /// The lock that every program takes which changes legacy tables.
 pub const LOCK: &str = "/run/xtables.lock";
 
-/// The tables of one network namespace.
+/// The tables for one kind of packets in one network namespace.
 #[derive(Debug)]
 pub struct Tables {
+    protocol: Protocol,
     socket: OwnedFd,
 }
 
@@ -31,27 +32,29 @@ pub struct Fingerprint {
     size: u32,
 }
 
-/// The tables that are in use in the network namespace of the calling thread.
+/// The tables for `protocol` that are in use in the network namespace of the calling thread.
 #[must_use]
-pub fn names() -> Vec<String> {
-    let text = fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default();
+pub fn names(protocol: Protocol) -> Vec<String> {
+    let file = format!("/proc/thread-self/net/{}", protocol.names());
+    let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
 impl Tables {
-    /// For the network namespace of the calling thread.
+    /// Those for `protocol` in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// [`Error::Absent`] on a system of other than 64 bits; [`Error::Refused`] without
+    /// [`Error::Absent`] on a system of other than 64 bits, or without `protocol`; [`Error::Refused`] without
     /// `CAP_NET_RAW`.
-    pub fn open() -> Result<Self, Error> {
+    pub fn open(protocol: Protocol) -> Result<Self, Error> {
         if size_of::<usize>() != 8 {
             return Err(Error::Absent);
         }
-        let (family, kind) = (AddressFamily::Inet, SockType::Raw);
+        let (family, kind) = (protocol.socket(), SockType::Raw);
         let opened = socket(family, kind, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
         match opened {
-            Ok(socket) => Ok(Self { socket }),
+            Ok(socket) => Ok(Self { protocol, socket }),
+            Err(nix::Error::EAFNOSUPPORT) => Err(Error::Absent),
             Err(errno) => Err(refused("open", "", errno.into())),
         }
     }
@@ -70,11 +73,12 @@ impl Tables {
     /// [`Error::Absent`], [`Error::Refused`], [`Error::Malformed`].
     pub fn read(&self, table: &str) -> Result<Table, Error> {
         let (valid_hooks, info) = self.info(table)?;
+        let (socket, level) = (self.socket.as_fd(), self.protocol.level());
         let mut buffer = vec![0; ENTRIES_AT];
         name_into(&mut buffer, table);
         buffer[NAME_LEN..NAME_LEN + 4].copy_from_slice(&info.size.to_ne_bytes());
         buffer.resize(ENTRIES_AT + usize::try_from(info.size).unwrap_or(0), 0);
-        sys::get(self.socket.as_fd(), GET_ENTRIES, &mut buffer)
+        sys::get(socket, level, GET_ENTRIES, &mut buffer)
             .map_err(|source| refused("read", table, source))?;
         let blob = Blob {
             valid_hooks,
@@ -83,7 +87,7 @@ impl Tables {
             entries: buffer.split_off(ENTRIES_AT),
             counters: Vec::new(),
         };
-        blob::parse(table, &blob)
+        blob::parse(table, self.protocol, &blob)
     }
 
     /// Reads `table`, lets `edit` change it and writes it back if that says `true`, all under the
@@ -107,7 +111,8 @@ impl Tables {
     fn info(&self, table: &str) -> Result<(u32, Fingerprint), Error> {
         let mut buffer = [0; INFO_LEN];
         name_into(&mut buffer, table);
-        sys::get(self.socket.as_fd(), GET_INFO, &mut buffer).map_err(|source| {
+        let (socket, level) = (self.socket.as_fd(), self.protocol.level());
+        sys::get(socket, level, GET_INFO, &mut buffer).map_err(|source| {
             match source.raw_os_error() {
                 Some(nix::libc::ENOPROTOOPT | nix::libc::ENOENT) => Error::Absent,
                 _ => refused("read", table, source),
@@ -149,8 +154,8 @@ impl Tables {
         request.extend(&blob.entries);
         // The kernel hands out the old counters here, one for each old entry.
         let mut old = vec![0; usize::try_from(old_entries).unwrap_or(0) * COUNTER_LEN];
-        let socket = self.socket.as_fd();
-        sys::set_with_answer(socket, SET_REPLACE, &mut request, pointer, &mut old)
+        let (socket, level) = (self.socket.as_fd(), self.protocol.level());
+        sys::set_with_answer(socket, level, SET_REPLACE, &mut request, pointer, &mut old)
             .map_err(failed)?;
 
         let mut counters = vec![0; NAME_LEN];
@@ -161,7 +166,7 @@ impl Tables {
             counters.extend(packets.to_ne_bytes());
             counters.extend(bytes.to_ne_bytes());
         }
-        sys::set(socket, ADD_COUNTERS, &counters).map_err(failed)
+        sys::set(socket, level, ADD_COUNTERS, &counters).map_err(failed)
     }
 }
 
@@ -198,7 +203,8 @@ fn refused(operation: &'static str, table: &str, source: io::Error) -> Error {
     }
 }
 
-/// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES`, `IPT_SO_SET_REPLACE`, `IPT_SO_SET_ADD_COUNTERS`.
+/// `IPT_SO_GET_INFO`, `IPT_SO_GET_ENTRIES`, `IPT_SO_SET_REPLACE`, `IPT_SO_SET_ADD_COUNTERS`; those
+/// of IPv6 have the same numbers, as have the structures below the same sizes.
 const GET_INFO: i32 = 64;
 const GET_ENTRIES: i32 = 65;
 const SET_REPLACE: i32 = 64;

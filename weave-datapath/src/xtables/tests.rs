@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::blob::{self, Blob};
-use super::rule::{Accept, Extension, IP_LEN, Interface, Rule, Target};
-use super::{Chain, Counters, Policy, Table};
+use super::rule::{Accept, Extension, Header, Interface, Rule, Target};
+use super::{Chain, Counters, Policy, Protocol, Table};
 
 fn extension() -> impl Strategy<Value = Extension> {
     ("[a-z]{1,12}", 0u8..4, vec(any::<u8>(), 0..80)).prop_map(|(name, revision, mut data)| {
@@ -22,7 +22,7 @@ fn counters() -> impl Strategy<Value = Counters> {
     (any::<u64>(), any::<u64>()).prop_map(|(packets, bytes)| Counters { packets, bytes })
 }
 
-fn rule(chains: Vec<String>) -> impl Strategy<Value = Rule> {
+fn rule(protocol: Protocol, chains: Vec<String>) -> impl Strategy<Value = Rule> {
     let mut targets = vec![
         Just(Target::Accept).boxed(),
         Just(Target::Drop).boxed(),
@@ -35,13 +35,16 @@ fn rule(chains: Vec<String>) -> impl Strategy<Value = Rule> {
     }
     let target = proptest::strategy::Union::new(targets);
     (
-        vec(any::<u8>(), IP_LEN),
+        vec(any::<u8>(), protocol.layout().header),
         vec(extension(), 0..3),
         target,
         counters(),
     )
-        .prop_map(|(ip, matches, target, counters)| Rule {
-            ip: ip.try_into().unwrap(),
+        .prop_map(move |(bytes, matches, target, counters)| Rule {
+            header: Header {
+                protocol,
+                bytes: bytes.into(),
+            },
             matches,
             target,
             counters,
@@ -50,9 +53,10 @@ fn rule(chains: Vec<String>) -> impl Strategy<Value = Rule> {
 
 /// A filter table with up to four chains of programs.
 fn table() -> impl Strategy<Value = Table> {
-    (0usize..4).prop_flat_map(|own| {
+    let protocols = select(vec![Protocol::Ipv4, Protocol::Ipv6]);
+    (0usize..4, protocols).prop_flat_map(|(own, protocol)| {
         let names: Vec<String> = (0..own).map(|number| format!("CHAIN-{number}")).collect();
-        let rules = vec(vec(rule(names.clone()), 0..4), 3 + own);
+        let rules = vec(vec(rule(protocol, names.clone()), 0..4), 3 + own);
         (rules, vec((any::<bool>(), counters()), 3)).prop_map(move |(rules, policies)| {
             let built_in = ["INPUT", "FORWARD", "OUTPUT"].iter().enumerate();
             let policies = built_in
@@ -70,6 +74,7 @@ fn table() -> impl Strategy<Value = Table> {
             let chains = policies.chain(own).zip(rules);
             Table {
                 name: "filter".to_owned(),
+                protocol,
                 chains: chains
                     .map(|((name, policy), rules)| Chain {
                         name,
@@ -84,14 +89,16 @@ fn table() -> impl Strategy<Value = Table> {
 }
 
 /// What the kernel would give back for what it was given.
-fn as_read(written: &Blob) -> Blob {
+fn as_read(protocol: Protocol, written: &Blob) -> Blob {
+    let layout = protocol.layout();
     let mut blob = written.clone();
     let mut offset = 0;
     for counters in &written.counters {
-        let at = offset + 96;
+        let at = offset + layout.counters;
         blob.entries[at..at + 8].copy_from_slice(&counters.packets.to_ne_bytes());
         blob.entries[at + 8..at + 16].copy_from_slice(&counters.bytes.to_ne_bytes());
-        let next = [blob.entries[offset + 90], blob.entries[offset + 91]];
+        let next = offset + layout.next_offset;
+        let next = [blob.entries[next], blob.entries[next + 1]];
         offset += usize::from(u16::from_ne_bytes(next));
     }
     blob
@@ -102,7 +109,7 @@ proptest! {
     fn a_table_that_is_written_and_read_is_the_same(table in table()) {
         let written = blob::emit(&table).unwrap();
 
-        prop_assert_eq!(blob::parse("filter", &as_read(&written)).unwrap(), table);
+        prop_assert_eq!(blob::parse("filter", table.protocol, &as_read(table.protocol, &written)).unwrap(), table);
     }
 
     #[test]
@@ -117,7 +124,7 @@ proptest! {
             written.entries.truncate(length);
         }
 
-        let _ = blob::parse("filter", &written);
+        let _ = blob::parse("filter", table.protocol, &written);
     }
 
     #[test]
@@ -142,7 +149,7 @@ fn our_own_rule_is_read_as_it_was_meant() {
         comment: "weave: pods to others".to_owned(),
     };
 
-    let rule = accept.rule();
+    let rule = accept.rule(Protocol::Ipv4).unwrap();
 
     assert_eq!(rule.input(), Some(Interface::is("weave")));
     assert_eq!(rule.output(), Some(Interface::is_not("weave")));
@@ -152,7 +159,9 @@ fn our_own_rule_is_read_as_it_was_meant() {
         destination: Some("10.32.0.0/12".parse().unwrap()),
         ..accept
     };
-    assert!(!narrow.rule().asks_interfaces_only());
+    let narrow_rule = narrow.rule(Protocol::Ipv4).unwrap();
+    assert!(!narrow_rule.asks_interfaces_only());
+    assert_eq!(narrow.rule(Protocol::Ipv6), None);
 }
 
 #[test]
@@ -164,10 +173,12 @@ fn a_jump_to_nowhere_is_refused() {
         replies: true,
         comment: String::new(),
     }
-    .rule();
+    .rule(Protocol::Ipv4)
+    .unwrap();
     rule.target = Target::Jump("NOWHERE".to_owned());
     let table = Table {
         name: "filter".to_owned(),
+        protocol: Protocol::Ipv4,
         chains: vec![Chain {
             name: "X".to_owned(),
             policy: None,
