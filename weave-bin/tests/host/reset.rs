@@ -65,3 +65,40 @@ fn a_reset_host_is_as_before() {
     let said = node.run(&line);
     assert!(!said.contains("removed"), "{said}");
 }
+
+/// For going back to a Weave Net, which cannot use our bridge: pods keep their interfaces and the
+/// daemon its state and rules.
+#[test]
+fn a_reset_of_the_bridge_leaves_pods_state_and_rules() {
+    let Some(mut node) = Node::new("bridge", &["nft"]) else {
+        return;
+    };
+    node.start(&[]);
+    let _pod = node.pod("10.32.0.5");
+    let before = links(&node);
+    let of_pods = |links: &[String]| -> Vec<String> {
+        let pods = links.iter().filter(|name| name.starts_with("vethwepl"));
+        pods.cloned().collect()
+    };
+    assert_eq!(of_pods(&before).len(), 1);
+    let line = format!(
+        "{} reset --bridge-only --db-prefix={} --bpf-dir={}",
+        env!("CARGO_BIN_EXE_weave"),
+        node.path("weave").display(),
+        node.path("pins").display()
+    );
+
+    let said = node.run(&line);
+
+    assert!(said.contains("removed interface weave"), "{said}");
+    assert!(
+        !said.contains("vethwepl") && !said.contains("state "),
+        "{said}"
+    );
+    assert!(node.has_ended());
+    let after = links(&node);
+    assert!(!after.contains(&"weave".to_owned()), "{after:?}");
+    assert_eq!(of_pods(&after), of_pods(&before));
+    assert!(node.path("weavedata.db").exists());
+    assert!(node.run("nft list tables").contains("table inet weave"));
+}
