@@ -82,6 +82,8 @@ pub struct Settings {
     pub print_version: bool,
     /// Lines to log as warnings: flags without effect.
     pub warnings: Vec<String>,
+    /// What the cluster side says about itself; no flag sets it.
+    pub cluster: Option<tokio::sync::watch::Receiver<crate::kube::state::Cluster>>,
     /// The flags as given, for the first log line.
     pub given: String,
 }
@@ -258,6 +260,7 @@ impl Settings {
             print_peer_name: given.is_on("print-peer-name"),
             print_version: given.is_on("version"),
             warnings: warnings(&given),
+            cluster: None,
             given: given.shown(),
             peers: given.positional,
         })

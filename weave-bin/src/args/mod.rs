@@ -30,6 +30,12 @@ pub enum Role {
     Npc(Vec<String>),
     /// The controller of network policies, with its flags.
     Controller(Vec<String>),
+    /// The weave container, with its own arguments.
+    Launch(Vec<String>),
+    /// The policy container, with its own arguments.
+    LaunchController(Vec<String>),
+    /// The cluster helper of old scripts, with its flags.
+    KubeUtils(Vec<String>),
     /// The init container.
     Init,
     /// The small program of old scripts, with its words.
@@ -51,7 +57,11 @@ impl Role {
             return Self::Controller(words);
         }
         match base {
+            // Two of Weave Net's images have one: the policy container's is in /usr/bin.
+            "launch.sh" if name == "/usr/bin/launch.sh" => return Self::LaunchController(words),
+            "launch.sh" => return Self::Launch(words),
             "init.sh" => return Self::Init,
+            "kube-utils" => return Self::KubeUtils(words),
             "weaveutil" => return Self::Utility(words),
             _ => {}
         }
@@ -71,7 +81,9 @@ impl Role {
             Some("weave-net") => Self::Net,
             Some("weave-ipam") => Self::Ipam,
             Some("lab") => Self::Lab(words.split_off(1)),
+            Some("launch.sh") => Self::Launch(words.split_off(1)),
             Some("init.sh") => Self::Init,
+            Some("kube-utils") => Self::KubeUtils(words.split_off(1)),
             Some("weaveutil") => Self::Utility(words.split_off(1)),
             Some("render") => Self::Render(words.split_off(1)),
             Some("npc") => Self::Npc(words.split_off(1)),
@@ -106,10 +118,37 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Role::Lab(words) => crate::lab::run(words),
         Role::Npc(words) => crate::npc::run(words),
         Role::Controller(words) => crate::npc::run_controller(&words),
+        Role::Launch(words) => cluster::launch(&words),
+        Role::LaunchController(words) => crate::launch::npc::run(&words),
+        Role::KubeUtils(words) => cluster::helper(&words),
         Role::Init => crate::launch::init::run(),
         Role::Utility(words) => crate::launch::utility::run(&words),
         Role::Render(words) => crate::render::run(&words),
         Role::Cli(words) => crate::cli::run(&words),
+    }
+}
+
+#[cfg(feature = "kube")]
+mod cluster {
+    pub(super) use crate::kube::helper::run as helper;
+    pub(super) use crate::launch::start::run as launch;
+}
+
+#[cfg(not(feature = "kube"))]
+mod cluster {
+    use std::process::ExitCode;
+
+    pub(super) fn launch(_arguments: &[String]) -> ExitCode {
+        absent()
+    }
+
+    pub(super) fn helper(_words: &[String]) -> ExitCode {
+        absent()
+    }
+
+    fn absent() -> ExitCode {
+        crate::logging::fatal("this build has no cluster side: build it with the feature `kube`");
+        ExitCode::FAILURE
     }
 }
 
@@ -129,6 +168,21 @@ mod tests {
         let mut words = line.split_whitespace().map(str::to_owned);
         let name = words.next().unwrap();
         Role::choose(&name, words.collect())
+    }
+
+    #[test]
+    fn paths_of_old_images_answer() {
+        let flag = || vec!["--x".to_owned()];
+
+        assert_eq!(role("/home/weave/launch.sh --x"), Role::Launch(flag()));
+        assert_eq!(
+            role("/usr/bin/launch.sh --x"),
+            Role::LaunchController(flag())
+        );
+        assert_eq!(role("/home/weave/kube-utils --x"), Role::KubeUtils(flag()));
+        assert_eq!(role("/usr/bin/weave-npc --x"), Role::Controller(flag()));
+        assert_eq!(role("/home/weave/init.sh"), Role::Init);
+        assert_eq!(role("weave launch.sh --x"), Role::Launch(flag()));
     }
 
     #[test]

@@ -71,7 +71,31 @@ pub fn run(words: &[String]) -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), StartError> {
+/// The peer name a daemon with these settings has.
+///
+/// # Errors
+/// The state file or the kernel cannot be read.
+pub async fn peer_name(settings: &Settings) -> Result<weave_mesh::peer::PeerName, StartError> {
+    prepare::peer_name(settings).await
+}
+
+/// Checks that the range of the settings is not routed elsewhere on this host.
+///
+/// # Errors
+/// It is; or the kernel does not answer.
+pub async fn check_range(settings: &Settings) -> Result<(), StartError> {
+    let Some(ipam) = &settings.ipam else {
+        return Ok(());
+    };
+    let host = host::Host::open(&settings.bridge)?;
+    Ok(host.check_range(ipam.range).await?)
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// It does not start, or a part of it has ended by itself.
+pub async fn serve(settings: Settings) -> Result<(), StartError> {
     if settings.print_peer_name {
         stdout::show(prepare::peer_name(&settings).await?);
         return Ok(());

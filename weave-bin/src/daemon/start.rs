@@ -136,6 +136,7 @@ impl Daemon {
             ipam: ipam.clone(),
             overlay,
             firewall: host.firewall().cloned(),
+            cluster: settings.cluster.clone(),
         };
         let parts = Control {
             ipam,

@@ -46,6 +46,17 @@ pub async fn follow<T>(api: &Api, board: &Board, kind: Kind, sender: mpsc::Sende
 where
     T: DeserializeOwned + Clone + Versioned,
 {
+    tokio::select! {
+        () = tell(api, board, kind, &sender) => {}
+        // A quiet watch has nothing to send by which it would learn that nobody listens.
+        () = sender.closed() => {}
+    }
+}
+
+async fn tell<T>(api: &Api, board: &Board, kind: Kind, sender: &mpsc::Sender<News<T>>)
+where
+    T: DeserializeOwned + Clone + Versioned,
+{
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let ended = match api.list(kind.path).await {
@@ -53,7 +64,7 @@ where
                 if sender.send(News::All(all)).await.is_err() {
                     return;
                 }
-                watch_from(api, board, kind, &sender, version, &mut backoff).await
+                watch_from(api, board, kind, sender, version, &mut backoff).await
             }
             Err(ApiError::Missing) if kind.may_be_absent => {
                 board.solved(kind.what);
@@ -128,9 +139,6 @@ where
             if sender.send(news).await.is_err() {
                 return Ended::Unheard;
             }
-        }
-        if sender.is_closed() {
-            return Ended::Unheard;
         }
         debug!("[kube] {}: watching from {version}", kind.what);
         // An end without any event must not become a busy loop.

@@ -51,6 +51,9 @@ pub struct Environment {
     pub no_fastdp: bool,
     /// `WEAVE_CNI_PLUGIN_DIR`: where the plugins go, when it is given.
     pub plugin_dir: Option<String>,
+    /// `WEAVE_CNI_CONFIG_WHEN_READY`: whether the weave container writes the CNI configuration once
+    /// it can serve pods, instead of whoever installs the plugins.
+    pub config_when_ready: bool,
     /// `WEAVE_DEBUG`: tell more in the log.
     pub debug: bool,
 }
@@ -123,6 +126,7 @@ impl Environment {
             db_prefix: reader.text_or("DB_PREFIX", "/weavedb/weave-net"),
             no_fastdp: !reader.text("WEAVE_NO_FASTDP").is_empty(),
             plugin_dir: reader.optional("WEAVE_CNI_PLUGIN_DIR", |text| Ok(text.to_owned())),
+            config_when_ready: reader.value("WEAVE_CNI_CONFIG_WHEN_READY", "0", switch),
             debug: !reader.text("WEAVE_DEBUG").is_empty(),
             ranges,
         };
@@ -330,6 +334,7 @@ mod tests {
             ("WEAVE_MTU", "67"),
             ("NO_MASQ_LOCAL", "off"),
             ("IPTABLES_BACKEND", "ebpf"),
+            ("WEAVE_CNI_CONFIG_WHEN_READY", "later"),
         ];
 
         let wrong = read(&cases).unwrap_err();

@@ -1,7 +1,7 @@
 //! Putting the CNI plugins and their configuration into the host.
 //!
-//! Everything appears whole under its name or not at all, and the configuration comes last: its
-//! appearance makes the node ready. A configuration that is there stays as it is, so that going
+//! Everything appears whole under its name or not at all, and the configuration comes last, with our
+//! manifest not before the daemon can serve: its appearance makes the node ready. A configuration that is there stays as it is, so that going
 //! back to Weave Net works; a plugin whose content differs is replaced.
 
 use std::fs;
@@ -36,8 +36,8 @@ pub enum InstallError {
     },
 }
 
-/// Installs this program as the plugins and writes the configuration if there is none; the
-/// directory of the plugins.
+/// Installs this program as the plugins and, unless that is left to [`configure`], writes the
+/// configuration if there is none; the directory of the plugins.
 ///
 /// # Errors
 /// See [`InstallError`].
@@ -53,12 +53,22 @@ fn install_program(program: &Path, env: &Environment) -> Result<PathBuf, Install
         path: directory.join("weave-net"),
         source,
     })?;
-    let configuration = root.join("etc/cni/net.d");
-    configure(&configuration, env.hairpin).map_err(|source| InstallError::File {
-        path: configuration.join(FILE),
-        source,
-    })?;
+    if !env.config_when_ready {
+        configure(env)?;
+    }
     Ok(directory)
+}
+
+/// Writes the configuration if there is none: from then on the runtime calls the plugins.
+///
+/// # Errors
+/// [`InstallError::File`].
+pub fn configure(env: &Environment) -> Result<(), InstallError> {
+    let directory = Path::new(&env.host_root).join("etc/cni/net.d");
+    write_configuration(&directory, env.hairpin).map_err(|source| InstallError::File {
+        path: directory.join(FILE),
+        source,
+    })
 }
 
 fn plugin_directory(env: &Environment, root: &Path) -> Result<PathBuf, InstallError> {
@@ -129,7 +139,7 @@ fn sweep(directory: &Path, kept: &str) {
 }
 
 /// Writes the configuration list unless there is one, and removes a file of the name it had before.
-fn configure(directory: &Path, hairpin: bool) -> io::Result<()> {
+fn write_configuration(directory: &Path, hairpin: bool) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let place = directory.join(FILE);
     if !place.exists() {

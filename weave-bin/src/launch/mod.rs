@@ -9,6 +9,11 @@ pub mod init;
 pub mod install;
 pub mod memory;
 mod modules;
+pub mod npc;
+#[cfg(feature = "kube")]
+pub mod signals;
+#[cfg(feature = "kube")]
+pub mod start;
 pub mod utility;
 pub mod words;
 

@@ -190,7 +190,6 @@ fn init(options: &Options) -> Value {
         "volumeMounts": [
             mount("cni-bin", "/host/opt"),
             mount("cni-bin2", "/host/home"),
-            mount("cni-conf", "/host/etc"),
             mount("proc-sys-net", "/host/proc/sys/net"),
             read_only(mount("lib-modules", "/lib/modules")),
         ],
@@ -212,6 +211,7 @@ fn weave(options: &Options) -> Value {
             mount("weavedb", "/weavedb"),
             read_only(mount("dbus", "/host/var/lib/dbus")),
             read_only(mount("cni-machine-id", "/host/etc/machine-id")),
+            mount("cni-conf", "/host/etc/cni/net.d"),
             mount("xtables-lock", "/run/xtables.lock"),
             mount("bpf", "/sys/fs/bpf"),
         ],
@@ -258,7 +258,7 @@ fn volumes() -> Value {
         host("weavedb", "/var/lib/weave"),
         host("cni-bin", "/opt"),
         host("cni-bin2", "/home"),
-        host("cni-conf", "/etc"),
+        {"name": "cni-conf", "hostPath": {"path": "/etc/cni/net.d", "type": "DirectoryOrCreate"}},
         host("lib-modules", "/lib/modules"),
         host("dbus", "/var/lib/dbus"),
         host("cni-machine-id", "/etc/machine-id"),
@@ -293,8 +293,11 @@ enum Reader {
 /// variables").
 fn reads(reader: Reader, name: &str) -> bool {
     match reader {
-        Reader::Init => matches!(name, "HAIRPIN_MODE" | "EXPECT_NPC" | "IPTABLES_BACKEND"),
-        Reader::Weave => name != "HAIRPIN_MODE",
+        Reader::Init => matches!(
+            name,
+            "HAIRPIN_MODE" | "EXPECT_NPC" | "IPTABLES_BACKEND" | "WEAVE_CNI_CONFIG_WHEN_READY"
+        ),
+        Reader::Weave => true,
         Reader::Npc => name == "IPTABLES_BACKEND",
     }
 }
@@ -303,6 +306,9 @@ fn env(options: &Options, reader: Reader) -> Value {
     let mut values: BTreeMap<&str, Value> = BTreeMap::new();
     if options.disable_npc {
         values.insert("EXPECT_NPC", "0".into());
+    }
+    if reader != Reader::Npc {
+        values.insert("WEAVE_CNI_CONFIG_WHEN_READY", "1".into());
     }
     if reader == Reader::Weave {
         values.insert("INIT_CONTAINER", "true".into());

@@ -80,7 +80,7 @@ fn a_variable_stands_on_every_container_that_reads_it() {
     let (weave, npc) = (&pod["containers"][0], &pod["containers"][1]);
 
     let on = |name: &str| [init, weave, npc].map(|container| value(container, name).is_some());
-    assert_eq!(on("HAIRPIN_MODE"), [true, false, false]);
+    assert_eq!(on("HAIRPIN_MODE"), [true, true, false]);
     assert_eq!(on("EXPECT_NPC"), [true, true, false]);
     assert_eq!(on("IPTABLES_BACKEND"), [true, true, true]);
     assert_eq!(on("WEAVE_MTU"), [false, true, false]);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use weave_mesh::node::{ConnectionReport, LinkReport, PeerReport};
 use weave_mesh::tokio::Mesh;
 
@@ -14,6 +15,7 @@ use super::model::{
 use crate::actor::ipam::Ipam as IpamHandle;
 use crate::actor::overlay::{self, Carried, Overlay, SwitchCount, View};
 use crate::host::Firewall;
+use crate::kube::state::Cluster;
 use crate::logging::timestamp;
 
 /// Gathers reports.
@@ -27,6 +29,8 @@ pub struct Reporter {
     pub overlay: Option<Overlay>,
     /// The packet filter, when there is one.
     pub firewall: Option<Firewall>,
+    /// The cluster side, when there is one.
+    pub cluster: Option<watch::Receiver<Cluster>>,
 }
 
 impl Reporter {
@@ -52,6 +56,7 @@ impl Reporter {
             ipam,
             dns: None,
             host: self.firewall.as_ref().map(|one| host(&one.view())),
+            cluster: self.cluster.as_ref().map(|one| one.borrow().clone()),
         })
     }
 }

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::kube::state::Cluster;
+
 use super::model::{Connection, Dns, Host, Ipam, Passwords, Refused, Report, Router, VersionCheck};
 
 /// The `/status` page.
@@ -42,6 +44,10 @@ pub fn overview(report: &Report) -> String {
     if let Some(host) = report.host.as_ref().filter(|host| is_worth_telling(host)) {
         page.push('\n');
         host_block(&mut page, host);
+    }
+    if let Some(cluster) = &report.cluster {
+        page.push('\n');
+        cluster_block(&mut page, cluster);
     }
     page
 }
@@ -349,6 +355,24 @@ fn dns_block(page: &mut String, dns: &Dns) {
         .filter(|entry| entry.tombstone == 0)
         .count();
     line(page, "Entries", &live.to_string());
+}
+
+fn cluster_block(page: &mut String, cluster: &Cluster) {
+    line(page, "Service", "cluster");
+    line(page, "Status", cluster.summary());
+    line(page, "Node", &cluster.node);
+    if let (Some(nodes), Some(peers)) = (cluster.nodes, cluster.peers) {
+        line(page, "Nodes", &format!("{nodes} (with {peers} peers)"));
+    }
+    if let Some(address) = &cluster.exposed {
+        line(page, "Bridge", address);
+    }
+    for lost in &cluster.lost {
+        line(page, "Lost", lost);
+    }
+    for (what, reason) in &cluster.problems {
+        line(page, "Problem", &format!("{what}: {reason}"));
+    }
 }
 
 fn on_off(on: bool) -> &'static str {

@@ -40,6 +40,25 @@ fn both_plugins_lead_to_this_program() {
 }
 
 #[test]
+fn the_configuration_can_be_left_for_later() {
+    let scratch = Scratch::new();
+    let root = scratch.path("host");
+    let file = root.join("etc/cni/net.d/10-weave.conflist");
+    let env = Environment {
+        config_when_ready: true,
+        ..env(&root)
+    };
+
+    install(&env).unwrap();
+    assert!(!file.exists());
+    configure(&env).unwrap();
+
+    assert_eq!(fs::read_to_string(&file).unwrap(), configuration(true));
+    let left: Vec<_> = fs::read_dir(file.parent().unwrap()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
 fn what_an_old_version_left_is_replaced_and_its_configuration_kept() {
     let scratch = Scratch::new();
     let root = scratch.path("host");
