@@ -17,6 +17,7 @@ pub mod lab;
 pub mod launch;
 pub mod logging;
 pub mod npc;
+pub mod pods;
 pub mod render;
 pub mod status;
 mod stdout;

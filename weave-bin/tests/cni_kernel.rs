@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use nix::unistd::geteuid;
 use serde_json::Value;
+use weave_bin::http::client::Client;
+use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::{Namespace, named_path};
 
 /// A lab of one host, and calls of its plugin.
@@ -62,6 +64,7 @@ impl Host {
                 .env("CNI_NETNS", named_path(pod))
                 .env("CNI_IFNAME", ifname)
                 .env("CNI_PATH", "/opt/cni/bin")
+                .env("WEAVE_CNI_PENDING_DIR", self.spool())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
@@ -76,6 +79,25 @@ impl Host {
             child.wait_with_output().unwrap()
         };
         self.namespace().run(run).unwrap()
+    }
+
+    /// Where the plugin leaves what the daemon is to release.
+    fn spool(&self) -> PathBuf {
+        PathBuf::from("/run")
+            .join(&self.name)
+            .join("host-1/cni-pending")
+    }
+
+    /// The addresses of the container `id`, as the daemon has them.
+    fn addresses_of(&self, id: &str) -> String {
+        let path = format!("/ip/{id}");
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(Client::from_env().get(&path))
+        };
+        self.namespace().run(ask).unwrap().unwrap().body
     }
 
     /// Whether the host still has an interface of the container `id`.
@@ -108,6 +130,7 @@ fn assert_ok(output: &Output) {
 
 const CONFIG: &str = r#"{"cniVersion":"1.1.0","name":"weave","type":"weave-net"}"#;
 const ID: &str = "c0ffee0123456789";
+const STALE: &str = "5ta1e00123456789";
 
 #[test]
 fn a_pod_comes_and_goes_however_often_the_runtime_asks() {
@@ -160,7 +183,7 @@ fn a_failed_add_keeps_neither_address_nor_interface() {
 }
 
 #[test]
-fn without_a_daemon_the_runtime_is_told_to_try_again() {
+fn without_a_daemon_pods_end_and_their_addresses_are_free_later() {
     if !geteuid().is_root() {
         println!("skipped: needs root");
         return;
@@ -171,19 +194,60 @@ fn without_a_daemon_the_runtime_is_told_to_try_again() {
     host.lab(&["kill", "1"]);
 
     let add = host.plugin("ADD", "another012345", &pod, CONFIG);
-    let del = host.plugin("DEL", ID, &pod, CONFIG);
+    assert_eq!(add.status.code(), Some(1));
+    assert_eq!(stdout(&add)["code"], 11);
+    let message = stdout(&add)["msg"].to_string();
+    let refused = "connect: connection refused";
+    assert!(message.contains(refused), "{message}");
+    let status = host.plugin("STATUS", "", "", CONFIG);
+    assert_eq!(stdout(&status)["code"], 51);
 
-    for (call, output) in [("ADD", &add), ("DEL", &del)] {
-        assert_eq!(output.status.code(), Some(1), "{call}");
-        assert_eq!(stdout(output)["code"], 11, "{call}");
-        let message = stdout(output)["msg"].to_string();
-        assert!(
-            message.contains("connect: connection refused"),
-            "{call}: {message}"
-        );
+    for _ in 0..2 {
+        assert_ok(&host.plugin("DEL", ID, &pod, CONFIG));
     }
-    assert!(
-        !host.has_interface_of(ID),
-        "the interface goes also without the daemon"
-    );
+    assert!(!host.has_interface_of(ID));
+    host.lab(&["start", "1"]);
+
+    assert_eq!(host.addresses_of(ID), "");
+    assert_eq!(std::fs::read_dir(host.spool()).unwrap().count(), 0);
+    assert_ok(&host.plugin("STATUS", "", "", CONFIG));
+}
+
+#[test]
+fn a_pod_is_checked_and_what_no_runtime_lists_is_collected() {
+    if !geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let host = Host::up("keep");
+    let (pod, stale) = (host.pod(1), host.pod(2));
+    let added = host.plugin("ADD", ID, &pod, CONFIG);
+    assert_ok(&added);
+    assert_ok(&host.plugin("ADD", STALE, &stale, CONFIG));
+    let mut config: Value = serde_json::from_str(CONFIG).unwrap();
+    config["prevResult"] = stdout(&added);
+    let check = || host.plugin("CHECK", ID, &pod, &config.to_string());
+    assert_ok(&check());
+
+    let mut list: Value = serde_json::from_str(CONFIG).unwrap();
+    list["cni.dev/valid-attachments"] = serde_json::json!([{"containerID": ID, "ifname": "eth0"}]);
+    assert_ok(&host.plugin("GC", "", "", &list.to_string()));
+
+    assert_eq!(host.addresses_of(STALE), "");
+    assert!(!host.has_interface_of(STALE));
+    assert_ok(&check());
+    let lose_the_address = async || {
+        let pod = Namespace::open(named_path(&pod)).unwrap();
+        let netlink = Netlink::open_in(&pod).unwrap();
+        let index = netlink.require_link("eth0").await.unwrap().index;
+        for address in netlink.addresses(index).await.unwrap() {
+            netlink.delete_address(index, address).await.unwrap();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(lose_the_address());
+    let found = check();
+    assert_eq!(stdout(&found)["code"], 103, "{}", stdout(&found));
 }

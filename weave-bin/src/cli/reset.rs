@@ -14,6 +14,7 @@ use super::{Command, Misuse};
 use crate::host::plugins;
 use crate::host::reset::{self, Extent, Removed};
 use crate::http::client::Client;
+use crate::pods;
 use crate::store::{self, Store};
 
 /// What `weave reset` is told.
@@ -147,12 +148,22 @@ async fn end_daemon(prefix: &Path) -> Result<(), String> {
 fn remove_state(prefix: &Path, removed: &mut Removed) {
     let store = Store::new(prefix);
     let what = format!("state {}", store.path().display());
-    let outcome = match fs::remove_file(store.path()) {
+    removed.note(&what, is_removed(fs::remove_file(store.path())));
+    let ledger = pods::ledger_path(prefix);
+    let what = format!("list of pods {}", ledger.display());
+    removed.note(&what, is_removed(fs::remove_file(&ledger)));
+    let spool = pods::spool::beside(prefix);
+    let what = format!("releases in {}", spool.display());
+    removed.note(&what, is_removed(fs::remove_dir_all(&spool)));
+}
+
+/// Whether there was something to remove.
+fn is_removed(outcome: std::io::Result<()>) -> std::io::Result<bool> {
+    match outcome {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
-    };
-    removed.note(&what, outcome);
+    }
 }
 
 /// The process that has locked `path`.

@@ -4,6 +4,7 @@
 //! [`Settings`] are the keys of our own plugins. A value that cannot be served names its key.
 //! Unknown keys are ignored, as the CNI specification asks.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -52,6 +53,42 @@ impl Network {
         named
             .and_then(|text| Version::parse(text).ok())
             .unwrap_or(Version::newest())
+    }
+
+    /// What the network is called.
+    pub(super) fn name(&self) -> &str {
+        self.object
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// The result of the ADD before.
+    pub(super) fn previous(&self) -> Option<&Value> {
+        self.object
+            .get("prevResult")
+            .filter(|found| found.is_object())
+    }
+
+    /// The containers that still have attachments, which the runtime tells with GC; `None` when it
+    /// tells nothing.
+    ///
+    /// # Errors
+    /// [`Code::Configuration`] for a list that cannot be read: what it lacks would be freed.
+    pub(super) fn attachments(&self) -> Result<Option<BTreeSet<String>>, Error> {
+        let keys = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+        let present = keys
+            .into_iter()
+            .find_map(|key| Some((key, self.object.get(key).filter(|found| !found.is_null())?)));
+        let Some((key, list)) = present else {
+            return Ok(None);
+        };
+        let id = |one: &Value| one.get("containerID")?.as_str().map(str::to_owned);
+        let ids = list
+            .as_array()
+            .and_then(|all| all.iter().map(id).collect::<Option<_>>());
+        let expected = "a list of objects with \"containerID\"";
+        ids.map(Some).ok_or_else(|| wrong(key, expected, list))
     }
 
     /// The plugin's own keys.
@@ -247,6 +284,22 @@ mod tests {
             .unwrap(),
             defaults
         );
+    }
+
+    #[test]
+    fn a_list_of_attachments_is_read_whole_or_refused() {
+        let read = |text: &str| Network::parse(text.as_bytes()).unwrap().attachments();
+
+        assert_eq!(read(r#"{"name":"n"}"#).unwrap(), None);
+        let one =
+            r#"{"name":"n","cni.dev/valid-attachments":[{"containerID":"a","ifname":"eth0"}]}"#;
+        assert_eq!(read(one).unwrap().unwrap().len(), 1);
+        let none = r#"{"name":"n","cni.dev/attachments":[]}"#;
+        assert_eq!(read(none).unwrap(), Some(BTreeSet::new()));
+        for broken in [r#"[{"containerID":"a"},{"id":"b"}]"#, r#"{"a":1}"#, "7"] {
+            let text = format!(r#"{{"name":"n","cni.dev/valid-attachments":{broken}}}"#);
+            assert_eq!(read(&text).unwrap_err().code(), Code::Configuration);
+        }
     }
 
     #[test]

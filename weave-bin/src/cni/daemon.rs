@@ -3,11 +3,14 @@
 //! Everything goes over the control interface and is limited in time. A refusal and a silent
 //! daemon are told apart, because a runtime should try again after the second only.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
 
+use super::Plugin;
 use super::error::{Code, Error};
 use crate::http::FRESH_HEADER;
 use crate::http::client::{self, Client, Response, encode_component};
@@ -45,14 +48,20 @@ impl Daemon {
     }
 
     /// One address for `id`, and whether `id` is known not to have had it before; the same again
-    /// for the same id. Waits while there is no space.
+    /// for the same id. Waits while there is no space. `asker` is the plugin and the network it is for,
+    /// by which the daemon knows later whose the address was.
     pub(super) async fn allocate(
         &self,
         id: &str,
         subnet: Option<IpNet>,
+        asker: Option<(Plugin, &str)>,
     ) -> Result<(IpNet, bool), Error> {
         let path = ip_path(id, subnet);
-        let answer = self.limited().post(&path).await;
+        let query = asker.map_or_else(String::new, |(plugin, network)| {
+            let network = encode_component(network);
+            format!("?plugin={}&network={network}", plugin.name())
+        });
+        let answer = self.limited().post(&format!("{path}{query}")).await;
         let is_fresh = answer
             .as_ref()
             .is_ok_and(|answer| answer.headers.contains_key(FRESH_HEADER));
@@ -65,6 +74,47 @@ impl Daemon {
             Error::new(Code::TryAgain, text)
         })?;
         Ok((address, is_fresh))
+    }
+
+    /// The addresses of `id`.
+    pub(super) async fn lookup(
+        &self,
+        id: &str,
+        subnet: Option<IpNet>,
+    ) -> Result<Vec<IpAddr>, Error> {
+        let path = ip_path(id, subnet);
+        let answer = self.limited().get(&path).await;
+        let body = self.body("Get", &path, answer)?;
+        let words = body.split_whitespace();
+        Ok(words
+            .filter_map(|word| word.parse::<IpNet>().ok())
+            .map(|net| net.addr())
+            .collect())
+    }
+
+    /// The status page.
+    ///
+    /// # Errors
+    /// [`Code::Limited`], whatever it is.
+    pub(super) async fn status(&self) -> Result<String, Error> {
+        let path = "/status";
+        let answer = self.limited().get(path).await;
+        let found = self.body("Get", path, answer);
+        found.map_err(|error| Error::new(Code::Limited, error.to_string()))
+    }
+
+    /// Frees what containers of `network` have that are not among `valid`; whose that was.
+    pub(super) async fn collect(
+        &self,
+        network: &str,
+        valid: &BTreeSet<String>,
+    ) -> Result<Vec<String>, Error> {
+        let path = "/gc";
+        let mut form = vec![("network", network)];
+        form.extend(valid.iter().map(|id| ("valid", id.as_str())));
+        let answer = self.limited().post_form(path, &form).await;
+        let body = self.body("Post", path, answer)?;
+        Ok(body.lines().map(str::to_owned).collect())
     }
 
     /// Where the policy controller answers; nothing if none is expected, or the daemon is too old to

@@ -39,6 +39,15 @@ pub(super) async fn del(call: &Call, kind: &str, input: &[u8]) -> Result<(), Err
     run(call, kind, "DEL", input, DEL_LIMIT).await.map(drop)
 }
 
+/// CHECK, STATUS or GC of the plugin called `kind`, whichever `call` is.
+///
+/// # Errors
+/// As [`add`].
+pub(super) async fn forward(call: &Call, kind: &str, input: &[u8]) -> Result<(), Error> {
+    let command = call.command.as_str();
+    run(call, kind, command, input, DEL_LIMIT).await.map(drop)
+}
+
 async fn run(
     call: &Call,
     kind: &str,

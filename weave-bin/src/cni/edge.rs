@@ -27,6 +27,15 @@ pub(super) trait Edge {
     /// completed instead.
     async fn attach(&self, wish: Wish<'_, Self::Netns>) -> Result<Attached, String>;
 
+    /// The interface called `ifname` of a pod, if there is one; `bridge` is where its other end
+    /// should be.
+    async fn inspect(
+        &self,
+        netns: &Self::Netns,
+        ifname: &str,
+        bridge: &str,
+    ) -> Result<Option<Seen>, String>;
+
     /// Removes the pair of `id`; whether there was one. Without `netns` only the host's side is
     /// looked for.
     async fn detach(
@@ -41,6 +50,16 @@ pub(super) trait Edge {
 #[derive(Debug, Clone)]
 pub(super) struct Bridge {
     pub(super) addresses: Vec<IpNet>,
+}
+
+/// An interface of a pod.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) is_up: bool,
+    pub(super) is_on_bridge: bool,
+    pub(super) addresses: Vec<IpNet>,
+    /// Where the pod's default routes through it lead.
+    pub(super) default_routes: Vec<IpAddr>,
 }
 
 /// How a pod is to be connected.

@@ -80,6 +80,12 @@ pub enum Code {
     NoBridge,
     /// The interface could not be made or configured.
     Attach,
+    /// STATUS: a pod could not be connected now.
+    Unavailable,
+    /// STATUS: neither that, and pods that run may not reach other hosts.
+    Limited,
+    /// CHECK: something is not as ADD left it.
+    Differs,
 }
 
 impl Code {
@@ -96,6 +102,9 @@ impl Code {
             Self::Refused => 100,
             Self::NoBridge => 101,
             Self::Attach => 102,
+            Self::Unavailable => 50,
+            Self::Limited => 51,
+            Self::Differs => 103,
         }
     }
 }

@@ -28,9 +28,9 @@ pub(super) async fn add<E>(scene: &Scene<'_, E>) -> Result<Attachment, Error> {
 /// DEL.
 ///
 /// # Errors
-/// When the daemon could not be asked.
+/// When the daemon could neither be asked nor be told later.
 pub(super) async fn del<E>(scene: &mut Scene<'_, E>) -> Result<(), Error> {
-    if let Released::Nothing(words) = scene.daemon.release(&scene.call.container_id).await? {
+    if let Released::Nothing(words) = scene.release().await? {
         scene.log(words);
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! The running kernel as an [`Edge`].
 
 use weave_datapath::attach::{self, Request, Routes};
-use weave_datapath::netlink::{Netlink, mac_text};
+use weave_datapath::netlink::{self, Netlink, mac_text};
 use weave_datapath::netns::{self, Namespace};
 
-use super::edge::{Attached, Bridge, Edge, End, Wish};
+use super::edge::{Attached, Bridge, Edge, End, Seen, Wish};
 
 /// The namespace this process runs in, and those of pods.
 #[derive(Debug)]
@@ -79,6 +79,17 @@ impl Edge for Kernel {
         })
     }
 
+    async fn inspect(
+        &self,
+        netns: &Namespace,
+        ifname: &str,
+        bridge: &str,
+    ) -> Result<Option<Seen>, String> {
+        inspect(netns, ifname, bridge)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
     async fn detach(
         &self,
         id: &str,
@@ -89,6 +100,41 @@ impl Edge for Kernel {
             .await
             .map_err(|error| chain(&error))
     }
+}
+
+async fn inspect(
+    netns: &Namespace,
+    ifname: &str,
+    bridge: &str,
+) -> Result<Option<Seen>, netlink::Error> {
+    let pod = Netlink::open_in(netns)?;
+    let Some(link) = pod.link_by_name(ifname).await? else {
+        return Ok(None);
+    };
+    let routes = pod.routes().await?;
+    let default_routes = routes
+        .iter()
+        .filter(|route| route.dst.prefix_len() == 0 && route.dev == Some(link.index))
+        .filter_map(|route| route.via)
+        .collect();
+    let host = Netlink::open()?;
+    let other = match link.peer_index.filter(|_| link.peer_elsewhere) {
+        Some(index) => host.link_by_index(index).await?,
+        None => None,
+    };
+    let bridge = host.link_by_name(bridge).await?;
+    // The index is of some namespace: only a veth that leads back to ours is the other end.
+    let is_on_bridge = other.is_some_and(|other| {
+        other.peer_index == Some(link.index)
+            && other.master.is_some()
+            && other.master == bridge.map(|bridge| bridge.index)
+    });
+    Ok(Some(Seen {
+        is_up: link.up,
+        is_on_bridge,
+        addresses: pod.addresses(link.index).await?,
+        default_routes,
+    }))
 }
 
 /// An error with its causes, where they are not in its own words.

@@ -54,7 +54,10 @@ impl Lease {
             });
         }
         let id = &scene.call.container_id;
-        let found = scene.daemon.allocate(id, ipam.subnet).await;
+        // A DEL of an earlier attempt that still waits would take the address away again.
+        scene.withdraw(id)?;
+        let asker = Some((scene.plugin, scene.network.name()));
+        let found = scene.daemon.allocate(id, ipam.subnet, asker).await;
         let (address, created) = found.map_err(|error| error.within(context))?;
         let granted = Attachment {
             addresses: vec![Address {

@@ -6,6 +6,7 @@
 //! and log lines go to standard error.
 
 mod call;
+mod check;
 mod config;
 mod daemon;
 mod delegate;
@@ -19,9 +20,11 @@ mod policy;
 mod result;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod version;
 
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,12 +33,13 @@ use serde_json::{Value, json};
 
 use call::{Call, Command};
 use config::Network;
-use daemon::Daemon;
+use daemon::{Daemon, Released};
 use edge::Edge;
 pub use error::{Code, Error};
 use version::Version;
 
 use crate::http::client::Client;
+use crate::pods::spool;
 
 /// Which of the two plugins is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,16 @@ pub enum Plugin {
     Net,
     /// `weave-ipam`, which only allocates.
     Ipam,
+}
+
+impl Plugin {
+    /// What it is called in configurations.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Net => "weave-net",
+            Self::Ipam => "weave-ipam",
+        }
+    }
 }
 
 /// Serves the one call that the environment and standard input describe.
@@ -72,49 +86,53 @@ fn serve(plugin: Plugin, call: &Call) -> Reply {
             return Reply::failure(Network::version_hint(&input), &error);
         }
     };
-    runtime.block_on(answer(
-        plugin,
-        call,
-        &input,
-        &kernel::Kernel,
-        Client::from_env(),
-    ))
+    let spool = std::env::var_os(SPOOL_VARIABLE).filter(|path| !path.is_empty());
+    let world = World {
+        edge: &kernel::Kernel,
+        client: Client::from_env(),
+        spool: spool.unwrap_or_else(|| spool::DEFAULT.into()).into(),
+    };
+    runtime.block_on(answer(plugin, call, &input, world))
+}
+
+/// What is around a call.
+struct World<'a, E> {
+    edge: &'a E,
+    client: Client,
+    /// Where releases wait for the daemon.
+    spool: PathBuf,
 }
 
 /// Everything but the process around it: one call, one reply.
-async fn answer<E: Edge>(
-    plugin: Plugin,
-    call: &Call,
-    input: &[u8],
-    edge: &E,
-    client: Client,
-) -> Reply {
+async fn answer<E: Edge>(plugin: Plugin, call: &Call, input: &[u8], world: World<'_, E>) -> Reply {
     let hint = Network::version_hint(input);
     let limit = match call.command {
         Command::Version => return Reply::success(Some(versions(hint))),
         Command::Add => ADD_LIMIT,
-        Command::Del => DEL_LIMIT,
-        Command::Check | Command::Status | Command::Gc => {
-            let text = format!("CNI_COMMAND {} is not supported", call.command.as_str());
-            return Reply::failure(hint, &Error::new(Code::Environment, text));
-        }
+        Command::Del | Command::Check | Command::Status => DEL_LIMIT,
+        Command::Gc => GC_LIMIT,
     };
     let network = match Network::parse(input) {
         Ok(network) => network,
         Err(error) => return Reply::failure(hint, &error),
     };
-    let daemon = Daemon::new(client, limit);
     let mut scene = Scene {
+        plugin,
         call,
         input,
         network: &network,
-        daemon,
-        edge,
+        daemon: Daemon::new(world.client, limit),
+        edge: world.edge,
+        spool: world.spool,
         log: Vec::new(),
     };
     let outcome = match (call.command, plugin) {
         (Command::Add, Plugin::Net) => net::add(&mut scene).await.map(Some),
         (Command::Add, Plugin::Ipam) => ipam::add(&scene).await.map(Some),
+        (Command::Check, Plugin::Net) => check::net(&scene).await.map(|()| None),
+        (Command::Check, Plugin::Ipam) => check::ipam(&scene).await.map(|()| None),
+        (Command::Status, _) => upkeep::status(&scene, plugin).await.map(|()| None),
+        (Command::Gc, _) => upkeep::collect(&mut scene, plugin).await.map(|()| None),
         (_, Plugin::Net) => net::del(&mut scene).await.map(|()| None),
         (_, Plugin::Ipam) => ipam::del(&mut scene).await.map(|()| None),
     };
@@ -133,16 +151,51 @@ fn versions(asked: Version) -> Value {
 
 /// What a command works with.
 struct Scene<'a, E> {
+    plugin: Plugin,
     call: &'a Call,
     /// Standard input, for a plugin we delegate to.
     input: &'a [u8],
     network: &'a Network,
     daemon: Daemon,
     edge: &'a E,
+    /// Where releases wait for the daemon.
+    spool: PathBuf,
     log: Vec<String>,
 }
 
 impl<E> Scene<'_, E> {
+    /// Frees what the container has: at once, or when the daemon is there again.
+    async fn release(&mut self) -> Result<Released, Error> {
+        let id = &self.call.container_id;
+        let error = match self.daemon.release(id).await {
+            Err(error) if error.code() == Code::TryAgain => error,
+            answered => return answered,
+        };
+        match spool::put(&self.spool, id) {
+            Ok(()) => {
+                self.log(format!("the address is released later: {error}"));
+                Ok(Released::Freed)
+            }
+            Err(reason) => {
+                let spool = self.spool.display();
+                self.log(format!("cannot note it in {spool} either: {reason}"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back a release that waits for the daemon.
+    fn withdraw(&self, id: &str) -> Result<(), Error> {
+        let withdrawn = spool::withdraw(&self.spool, id);
+        withdrawn.map(drop).map_err(|error| {
+            let path = self.spool.join(id);
+            Error::new(
+                Code::Io,
+                format!("cannot remove {}: {error}", path.display()),
+            )
+        })
+    }
+
     fn log(&mut self, line: String) {
         self.log.push(line);
     }
@@ -175,10 +228,7 @@ impl Reply {
 
     /// For a person who starts a plugin by hand.
     fn about(plugin: Plugin) -> Self {
-        let name = match plugin {
-            Plugin::Net => "weave-net",
-            Plugin::Ipam => "weave-ipam",
-        };
+        let name = plugin.name();
         let versions = Version::ALL.map(Version::as_str).join(", ");
         let log = vec![
             format!(
@@ -226,5 +276,9 @@ impl Reply {
 const ADD_LIMIT: Duration = Duration::from_secs(25);
 /// A daemon that does not answer in this time is treated as down.
 const DEL_LIMIT: Duration = Duration::from_secs(3);
+/// Every address that is freed is written first.
+const GC_LIMIT: Duration = Duration::from_secs(25);
+/// Names the directory where releases wait, for hosts that keep the daemon's state elsewhere.
+const SPOOL_VARIABLE: &str = "WEAVE_CNI_PENDING_DIR";
 /// A configuration with its previous result is a few kilobytes.
 const INPUT_LIMIT: u64 = 4 << 20;

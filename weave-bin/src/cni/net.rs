@@ -65,7 +65,8 @@ pub(super) async fn add<E: Edge>(scene: &mut Scene<'_, E>) -> Result<Attachment,
 /// DEL.
 ///
 /// # Errors
-/// Only when the daemon, or the plugin that allocated, could not release the address.
+/// Only when the daemon, or the plugin that allocated, could not release the address. A daemon that
+/// is away is told later.
 pub(super) async fn del<E: Edge>(scene: &mut Scene<'_, E>) -> Result<(), Error> {
     let settings = match scene.network.settings() {
         Ok(settings) => Some(settings),
@@ -84,7 +85,7 @@ pub(super) async fn del<E: Edge>(scene: &mut Scene<'_, E>) -> Result<(), Error> 
         Some(kind) => delegate::del(scene.call, kind, scene.input)
             .await
             .map(|()| Released::Freed),
-        None => scene.daemon.release(&scene.call.container_id).await,
+        None => scene.release().await,
     };
     match released {
         Ok(Released::Freed) => Ok(()),
@@ -217,7 +218,7 @@ async fn bridge_address<E: Edge>(
     let context = "unable to allocate IP address for bridge";
     let (address, _) = scene
         .daemon
-        .allocate(EXPOSE_ID, None)
+        .allocate(EXPOSE_ID, None, None)
         .await
         .map_err(|error| error.within(context))?;
     scene

@@ -25,6 +25,7 @@ use crate::actor::keeper::Keeper;
 use crate::actor::overlay::{self, Overlay, Room};
 use crate::args::daemon::{ListenAddress, Settings};
 use crate::http::{self, Control, Listener};
+use crate::pods::Pods;
 use crate::status::Reporter;
 
 /// What of the kernel the daemon uses.
@@ -112,6 +113,10 @@ impl Daemon {
             }
             None => None,
         };
+        let pods = match &ipam {
+            Some(ipam) => Some(daemon.spawn_pods(&settings, ipam, &host).await),
+            None => None,
+        };
         let (found, follow) = watch::channel(settings.mtu);
         let room = Room {
             mtu: settings.mtu,
@@ -137,9 +142,11 @@ impl Daemon {
             overlay,
             firewall: host.firewall().cloned(),
             cluster: settings.cluster.clone(),
+            pods: pods.clone(),
         };
         let parts = Control {
             ipam,
+            pods,
             mesh: daemon.mesh.clone(),
             keeper,
             host,
@@ -212,6 +219,15 @@ impl Daemon {
         let (handle, task) = ipam::start(allocating.allocator, inbox, around);
         self.spawn("allocator", task);
         handle
+    }
+
+    /// Releases what was to be released while there was no daemon, and looks after pods from then on.
+    async fn spawn_pods(&mut self, settings: &Settings, ipam: &Ipam, host: &Host) -> Pods {
+        let pods = Pods::open(&settings.db_prefix, ipam.clone());
+        pods.replay().await;
+        let look = pods.clone().run(host.netlink().cloned(), self.stop.clone());
+        self.spawn("pods", look);
+        pods
     }
 
     /// Tells allocator and host of each other: addresses on the bridge are taken, and the packet filter

@@ -1,10 +1,12 @@
-//! `/ip`, `/ring`, `/ipinfo` and `/peer`: addresses and who has them.
+//! `/ip`, `/ring`, `/ipinfo`, `/peer` and `/gc`: addresses and who has them.
+
+use std::collections::BTreeSet;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::extract::{FromRef, Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::delete;
+use axum::routing::{delete, post};
 use ipnet::IpNet;
 use serde::Serialize;
 use weave_ipam::address::{parse_address, parse_cidr, parse_subnet};
@@ -13,9 +15,23 @@ use super::answer::{self, Refusal};
 use super::arguments::Arguments;
 use super::server::reads;
 use crate::actor::ipam::Ipam;
+use crate::pods::{Mark, Plugin, Pods};
+
+/// Who gives addresses, and who looks after those of pods.
+#[derive(Debug, Clone)]
+struct Addresses {
+    ipam: Ipam,
+    pods: Pods,
+}
+
+impl FromRef<Addresses> for Ipam {
+    fn from_ref(addresses: &Addresses) -> Self {
+        addresses.ipam.clone()
+    }
+}
 
 /// The paths of a daemon that allocates addresses.
-pub(super) fn routes(ipam: Ipam) -> Router {
+pub(super) fn routes(ipam: Ipam, pods: Pods) -> Router {
     Router::new()
         .route("/ip", reads(owned))
         .route("/ip/{id}", reads(lookup).post(allocate).delete(release_all))
@@ -28,7 +44,8 @@ pub(super) fn routes(ipam: Ipam) -> Router {
         .route("/ipinfo/defaultsubnet", reads(default_subnet))
         .route("/peer", delete(leave))
         .route("/peer/{peer}", delete(take_over))
-        .with_state(ipam)
+        .route("/gc", post(collect))
+        .with_state(Addresses { ipam, pods })
 }
 
 /// The paths of a daemon that allocates none: scripts remove peers and leave without asking first.
@@ -92,28 +109,48 @@ async fn show(ipam: &Ipam, id: String, subnet: Option<IpNet>) -> Response {
 }
 
 async fn allocate(
-    State(ipam): State<Ipam>,
+    State(addresses): State<Addresses>,
     Path(id): Path<String>,
     arguments: Arguments,
 ) -> Response {
-    give(&ipam, id, None, &arguments).await
+    give(&addresses, id, None, &arguments).await
 }
 
 async fn allocate_in(
-    State(ipam): State<Ipam>,
+    State(addresses): State<Addresses>,
     Path((id, ip, len)): Path<(String, String, String)>,
     arguments: Arguments,
 ) -> Result<Response, Refusal> {
     let subnet = subnet(&ip, &len)?;
-    Ok(give(&ipam, id, Some(subnet), &arguments).await)
+    Ok(give(&addresses, id, Some(subnet), &arguments).await)
 }
 
-async fn give(ipam: &Ipam, id: String, subnet: Option<IpNet>, arguments: &Arguments) -> Response {
-    match ipam
-        .allocate(id, subnet, arguments.is_true("check-alive"))
-        .await
-    {
+/// Plugins of ours say which they are and for which network; Weave Net's say nothing.
+async fn give(
+    addresses: &Addresses,
+    id: String,
+    subnet: Option<IpNet>,
+    arguments: &Arguments,
+) -> Response {
+    let is_container = arguments.is_true("check-alive");
+    let mark = arguments
+        .first("plugin")
+        .and_then(Plugin::named)
+        .map(|plugin| Mark {
+            plugin,
+            network: arguments.first("network").map(str::to_owned),
+        });
+    let note = || {
+        if let Some(mark) = &mark {
+            addresses.pods.mark(&id, mark.clone());
+        }
+    };
+    // Before, so that nobody frees it at this moment; after, since waiting may take long.
+    note();
+    let granted = addresses.ipam.allocate(id.clone(), subnet, is_container);
+    match granted.await {
         Ok(grant) => {
+            note();
             let mut response = answer::text(grant.address.to_string());
             if grant.is_fresh {
                 let yes = HeaderValue::from_static("true");
@@ -154,11 +191,27 @@ async fn release(
     })
 }
 
-async fn release_all(State(ipam): State<Ipam>, Path(id): Path<String>) -> Response {
-    match ipam.delete(id).await {
-        Ok(()) => answer::done(),
+async fn release_all(
+    State(Addresses { ipam, pods }): State<Addresses>,
+    Path(id): Path<String>,
+) -> Response {
+    match ipam.delete(id.clone()).await {
+        Ok(()) => {
+            pods.forget(&id);
+            answer::done()
+        }
         Err(failure) => answer::failure(&failure, ""),
     }
+}
+
+/// Frees what containers of a network have that its runtime does not list; their ids, one a line.
+async fn collect(State(addresses): State<Addresses>, arguments: Arguments) -> Response {
+    let Some(network) = arguments.first("network") else {
+        return answer::error(StatusCode::BAD_REQUEST, "network: a name is needed");
+    };
+    let valid: BTreeSet<String> = arguments.all("valid").into_iter().collect();
+    let freed = addresses.pods.collect(network, &valid).await;
+    answer::text(freed.iter().map(|id| format!("{id}\n")).collect())
 }
 
 async fn prime(State(ipam): State<Ipam>) -> Response {

@@ -20,6 +20,7 @@ use crate::actor::ipam::Ipam;
 use crate::actor::keeper::Keeper;
 use crate::args::daemon::ListenAddress;
 use crate::daemon::host::Host;
+use crate::pods::Pods;
 use crate::status::Reporter;
 
 /// What requests work on.
@@ -27,6 +28,8 @@ use crate::status::Reporter;
 pub struct Control {
     /// The allocator, when addresses are allocated.
     pub ipam: Option<Ipam>,
+    /// The pods, when addresses are allocated.
+    pub pods: Option<Pods>,
     /// The mesh.
     pub mesh: Mesh,
     /// The state file.
@@ -46,7 +49,10 @@ pub fn control(control: Control) -> Router {
     let router = pages::routes(control.clone())
         .merge(mesh::routes(control.clone()))
         .merge(npc::routes(control.clone()));
-    let addresses = control.ipam.map_or_else(ip::without_addresses, ip::routes);
+    let addresses = match control.ipam.zip(control.pods) {
+        Some((ipam, pods)) => ip::routes(ipam, pods),
+        None => ip::without_addresses(),
+    };
     finish(router.merge(addresses))
 }
 

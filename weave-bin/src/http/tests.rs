@@ -1,5 +1,7 @@
 //! The control interface over real sockets: recorded exchanges replayed, limits, verbs.
 
+mod pods;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

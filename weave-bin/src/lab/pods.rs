@@ -119,6 +119,10 @@ impl Call<'_> {
             .env("CNI_NETNS", named_path(self.namespace))
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", self.state.bin())
+            .env(
+                "WEAVE_CNI_PENDING_DIR",
+                self.state.host(self.host).join("cni-pending"),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -17,6 +17,7 @@ use crate::actor::overlay::{self, Carried, Overlay, SwitchCount, View};
 use crate::host::Firewall;
 use crate::kube::state::Cluster;
 use crate::logging::timestamp;
+use crate::pods::Pods;
 
 /// Gathers reports.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Reporter {
     pub firewall: Option<Firewall>,
     /// The cluster side, when there is one.
     pub cluster: Option<watch::Receiver<Cluster>>,
+    /// The pods, when addresses are allocated.
+    pub pods: Option<Pods>,
 }
 
 impl Reporter {
@@ -57,6 +60,7 @@ impl Reporter {
             dns: None,
             host: self.firewall.as_ref().map(|one| host(&one.view())),
             cluster: self.cluster.as_ref().map(|one| one.borrow().clone()),
+            pods: self.pods.as_ref().map(Pods::counts),
         })
     }
 }

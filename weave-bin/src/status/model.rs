@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::kube::state::Cluster;
+use crate::pods::Counts;
 
 /// The whole report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Report {
     /// The cluster side; absent outside Kubernetes, as in old reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
+    /// Addresses given back without a DEL; absent in old reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<Counts>,
 }
 
 impl Report {

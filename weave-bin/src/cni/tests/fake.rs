@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
 
-use crate::cni::edge::{Attached, Bridge, Edge, End, Wish};
+use crate::cni::edge::{Attached, Bridge, Edge, End, Seen, Wish};
 
 /// The host: namespaces by path, one bridge, interfaces by namespace and name.
 #[derive(Default)]
@@ -22,6 +22,10 @@ pub(super) struct Host {
     /// What every wish asked for, in order.
     pub(super) wishes: RefCell<Vec<String>>,
     pub(super) attach_fails: bool,
+    /// What an interface of a pod looks like.
+    pub(super) seen: RefCell<Seen>,
+    /// Containers whose host's ends were removed.
+    pub(super) swept: RefCell<Vec<String>>,
 }
 
 impl Host {
@@ -80,8 +84,17 @@ impl Edge for Host {
         })
     }
 
-    async fn detach(&self, _: &str, netns: Option<String>, ifname: &str) -> Result<bool, String> {
+    async fn inspect(&self, netns: &String, ifname: &str, _: &str) -> Result<Option<Seen>, String> {
+        let is_there = self
+            .interfaces
+            .borrow()
+            .contains(&(netns.clone(), ifname.to_owned()));
+        Ok(is_there.then(|| self.seen.borrow().clone()))
+    }
+
+    async fn detach(&self, id: &str, netns: Option<String>, ifname: &str) -> Result<bool, String> {
         let Some(netns) = netns else {
+            self.swept.borrow_mut().push(id.to_owned());
             return Ok(false);
         };
         Ok(self
@@ -108,6 +121,8 @@ pub(super) struct Book {
     pub(super) told: Vec<String>,
     /// Say so often that the pod is not known.
     pub(super) unknown: usize,
+    /// The state of the allocator on the status page.
+    pub(super) state: String,
 }
 
 /// A daemon on a loopback port; it serves until the test process ends.
@@ -179,7 +194,8 @@ fn exchange(mut stream: TcpStream, book: &Mutex<Book>) {
             book.told.push(format!("{path} {form}"));
         }
         let before = book.owned.len();
-        let (status, body) = book.answer(verb, path);
+        let bare = path.split('?').next().unwrap();
+        let (status, body) = book.answer(verb, bare);
         let fresh = book.owned.len() > before && !book.is_old;
         (status, body, book.silent && verb == "POST", fresh)
     };
@@ -222,6 +238,24 @@ impl Book {
                     "504 Gateway Timeout",
                     "pod shop/db is not known\n".to_owned(),
                 )
+            }
+            ("GET", ["status"]) => {
+                let state = &self.state;
+                (
+                    "200 OK",
+                    format!("        Service: ipam\n         Status: {state}\n"),
+                )
+            }
+            ("POST", ["gc"]) => {
+                let valid = self.told.last().cloned().unwrap_or_default();
+                let freed: Vec<String> = self
+                    .owned
+                    .keys()
+                    .filter(|id| !valid.contains(&format!("valid={id}")))
+                    .cloned()
+                    .collect();
+                self.owned.retain(|id, _| !freed.contains(id));
+                ("200 OK", freed.iter().map(|id| format!("{id}\n")).collect())
             }
             ("POST", ["pod" | "guard"]) => ("200 OK", String::new()),
             ("DELETE", ["ip", id, ..]) => match self.owned.remove(*id) {

@@ -2,6 +2,7 @@
 
 mod fake;
 mod recorded;
+mod upkeep;
 
 use std::time::Duration;
 
@@ -26,13 +27,13 @@ fn play(plugin: Plugin, env: &[(&str, &str)], input: &str, host: &Host, daemon: 
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(answer(
-        plugin,
-        &call,
-        input.as_bytes(),
-        host,
-        Client::new(daemon),
-    ))
+    let spool = env.iter().find(|(key, _)| *key == SPOOL_VARIABLE);
+    let world = World {
+        edge: host,
+        client: Client::new(daemon),
+        spool: spool.map_or("/nonexistent/spool", |(_, path)| path).into(),
+    };
+    runtime.block_on(answer(plugin, &call, input.as_bytes(), world))
 }
 
 fn weave_net(
@@ -177,7 +178,7 @@ fn a_refusal_of_the_daemon_is_passed_on() {
     assert_eq!(object["code"], 100);
     assert_eq!(
         daemon.book.lock().unwrap().requests,
-        ["POST /ip/c1/1.2.3.0/24"]
+        ["POST /ip/c1/1.2.3.0/24?plugin=weave-net&network=weave"]
     );
 }
 
@@ -209,11 +210,13 @@ fn a_grant_without_an_answer_is_left_to_del() {
 
     let outcome = runtime.block_on(async {
         let mut scene = Scene {
+            plugin: Plugin::Net,
             call: &call,
             input: PLAIN.as_bytes(),
             network: &network,
             daemon: Daemon::new(Client::new(&daemon.address), Duration::from_millis(200)),
             edge: &host,
+            spool: "/nonexistent/spool".into(),
             log: Vec::new(),
         };
         net::add(&mut scene).await
@@ -268,24 +271,6 @@ fn del_with_a_configuration_that_add_refuses_succeeds() {
 
     assert!(!reply.failed);
     assert!(reply.log[0].contains("\"mtu\" must be"), "{:?}", reply.log);
-}
-
-#[test]
-fn commands_of_later_versions_are_refused_with_a_code() {
-    let host = Host::with_bridge();
-
-    for command in ["CHECK", "STATUS", "GC"] {
-        let reply = weave_net(command, "c1", POD1, PLAIN, &host, &nowhere());
-
-        assert_eq!(
-            reply.stdout.unwrap(),
-            json!({
-                "cniVersion": "1.1.0",
-                "code": 4,
-                "msg": format!("CNI_COMMAND {command} is not supported"),
-            })
-        );
-    }
 }
 
 /// ADD for the pod shop/db.
