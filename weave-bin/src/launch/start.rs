@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::environment::{Backend, Environment};
+use super::environment::Environment;
 use super::memory::{self, Memory};
 use super::words::{Found, daemon_words};
 use super::{init, install, read_environment, runtime, signals};
@@ -145,7 +145,6 @@ async fn prepare(
     let variable = |name: &str| std::env::var(name).ok();
     let first = Settings::read(&daemon_words(env, &Found::default(), arguments), variable)?;
     logging::start(first.log_level);
-    backend(env);
     if !env.has_init {
         init::prepare(env)?;
     }
@@ -197,15 +196,6 @@ async fn find_cluster(env: &Environment) -> Result<Option<Api>, LaunchError> {
         }
         (Err(error), None) => Err(LaunchError::NoCluster(error)),
     }
-}
-
-/// Says which rules of the host ours live beside.
-fn backend(env: &Environment) {
-    let mode = match env.backend {
-        Some(Backend::Legacy) => "nft (legacy was asked for, but rules are nf_tables' own)",
-        Some(Backend::Nft) | None => "nft",
-    };
-    info!("iptables backend mode: {mode}");
 }
 
 /// Forgets addresses of a range that has nothing in common with the one given: nobody can be

@@ -92,6 +92,14 @@ impl Fake {
         let _told = self.set_node(&mut self.lock(), "ADDED", node);
     }
 
+    /// Deletes a Node without asking over the network.
+    pub(crate) fn delete_node(&self, name: &str) {
+        let mut shared = self.lock();
+        if let Some(node) = shared.nodes.remove(name) {
+            let _told = self.tell(&mut shared, "DELETED", node);
+        }
+    }
+
     /// Replaces the list of peers, as somebody else would.
     pub(crate) fn set_peers(&self, list: &str) {
         let mut shared = self.lock();
