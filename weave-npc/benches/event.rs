@@ -5,13 +5,16 @@
 mod clusters;
 
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
 use nix::sched::{CloneFlags, unshare};
 use weave_npc::compile::{Compiler, Options};
 use weave_npc::model::{Object, World};
-use weave_npc::netlink::{Keeper, Nft};
-use weave_npc::ruleset::{Ruleset, Transaction};
+use weave_npc::netlink::{Keeper, Monitor, Nft};
+use weave_npc::ruleset::{
+    Change, Entry, Family, Key, Name, Ruleset, Set, Table, TableId, Transaction, Type,
+};
 
 use clusters::{MIDDLE, pod, world};
 
@@ -83,10 +86,10 @@ impl Node {
         self.compiler.update(&self.world, &touched)
     }
 
-    /// An event that changes nothing would measure nothing.
+    /// An event that changes nothing would measure nothing; the first may.
     fn changed(&self) {
         assert!(
-            self.changes * 10 >= self.turn as usize * 9,
+            self.changes * 10 + 10 >= self.turn as usize * 9,
             "{} of {} events changed something",
             self.changes,
             self.turn
@@ -123,13 +126,60 @@ fn commit_of_an_own_pod(bencher: Bencher<'_, '_>) {
     commits(bencher, Place::Own);
 }
 
+/// The same while somebody listens to changes of rules, as a controller does: the kernel tells of
+/// every rule and element.
+#[divan::bench(sample_count = 2_000, sample_size = 1)]
+fn commit_of_an_own_pod_that_is_heard(bencher: Bencher<'_, '_>) {
+    let node = RefCell::new(Node::new());
+    let mut monitor = Monitor::open().expect("a listener");
+    bencher
+        .with_inputs(|| {
+            monitor.drain().expect("what was heard");
+            node.borrow_mut().compile(Place::Own)
+        })
+        .bench_local_refs(|transaction| node.borrow_mut().commit(transaction));
+    node.borrow().changed();
+}
+
+/// The least that a commit costs here: one element into the only set of a table, and out again by
+/// turns.
+#[divan::bench(sample_count = 2_000, sample_size = 1)]
+fn commit_of_one_element_to_a_table_of_one_set(bencher: Bencher<'_, '_>) {
+    let id = TableId::new(Family::Inet, "floor".parse().expect("a name"));
+    let (set, mut table) = ("s4".parse::<Name>().expect("a name"), Table::new());
+    table.add_set(set.clone(), Set::of([Type::Ipv4]));
+    let mut keeper = Keeper::new(Nft::open().expect("a socket"), id.clone());
+    keeper.set(&table).expect("the first commit");
+    let key = Key::from(Ipv4Addr::new(10, 32, 0, 1));
+    let come = Change::AddElements {
+        table: id.clone(),
+        set: set.clone(),
+        is_interval: false,
+        elements: vec![(key.clone(), Entry::default())],
+    };
+    let go = Change::DeleteElements {
+        table: id,
+        set,
+        is_interval: false,
+        keys: vec![key],
+    };
+    let both = [come, go].map(|change| Transaction {
+        changes: vec![change],
+    });
+    let mut turn = 0;
+    bencher.bench_local(|| {
+        keeper.apply(&both[turn % 2]).expect("a commit");
+        turn += 1;
+    });
+}
+
 /// All rules of the node, from nothing; the table before goes in the same batch.
 #[divan::bench(sample_count = 50, sample_size = 1)]
 fn commit_of_the_whole_node(bencher: Bencher<'_, '_>) {
     let node = Node::new();
     let table = node.compiler.table().clone();
     let mut whole = Ruleset::diff(&Ruleset::new(), node.compiler.ruleset());
-    let gone = weave_npc::ruleset::Change::DeleteTable(table);
+    let gone = Change::DeleteTable(table);
     whole.changes.insert(0, gone);
     let node = RefCell::new(node);
     bencher.bench_local(|| node.borrow_mut().commit(&whole));

@@ -108,7 +108,7 @@ pub(super) fn same(family: Family, set: &Name) -> Rule {
 }
 
 /// Connections that were decided, and the neighbour discovery without which IPv6 has no addresses.
-fn common() -> [Rule; 2] {
+pub(super) fn common() -> [Rule; 2] {
     let known = CtState::ESTABLISHED.or(CtState::RELATED);
     [
         Rule::new()
@@ -131,7 +131,7 @@ fn network(text: &str) -> ipnet::IpNet {
 }
 
 /// Before the `filter` chains of others (`NF_IP_PRI_FILTER` is 0), so that none accepts before us.
-const PRIORITY: i32 = -10;
+pub(super) const PRIORITY: i32 = -10;
 /// Router solicitation, neighbour solicitation and advertisement (RFC 4861).
 const NEIGHBOUR_TYPES: [u8; 3] = [133, 135, 136];
 /// Router advertisement and redirect (RFC 4861): pods do not route.

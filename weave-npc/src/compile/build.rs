@@ -152,8 +152,11 @@ impl Builder<'_> {
             let clause = self.clause(&self.profile.policies);
             rules.extend(clause.write(self, &Verdict::Return));
             let by = DeniedBy::Isolation(self.profile.policies.clone());
-            let deny = self.deny("d", by);
-            rules.push(Rule::new().verdict(Verdict::Goto(deny)));
+            // Not a chain of its own: the kernel looks through every chain that an element leads to
+            // whenever a rule comes, and this is the part that all profiles would have twice.
+            let name = self.part("d");
+            rules.push(self.show(&name, by, false));
+            rules.push(drop_of(rules));
         } else if !self.profile.audited.is_empty() {
             let mut audit = Vec::new();
             self.skip_self(&mut audit);
@@ -324,12 +327,13 @@ impl Builder<'_> {
     fn deny(&mut self, suffix: &str, by: DeniedBy) -> Name {
         let name = self.part(suffix);
         let show = self.show(&name, by, false);
-        let fate = Rule::new().counter().verdict(Verdict::Drop);
-        self.add(name.clone(), vec![show, fate]);
+        let mut rules = vec![show];
+        rules.push(drop_of(&rules));
+        self.add(name.clone(), rules);
         name
     }
 
-    /// A rule that shows new connections, at a limited rate.
+    /// A rule that shows new connections, at a limited rate; `name` is what the log calls it.
     fn show(&mut self, name: &Name, by: DeniedBy, is_audit: bool) -> Rule {
         let prefix = format!("{} {name}", if is_audit { "audit" } else { "deny" });
         let denial = Denial {
@@ -354,6 +358,15 @@ impl Builder<'_> {
     fn add(&mut self, name: Name, rules: Vec<Rule>) {
         let chain = Chain { base: None, rules };
         self.built.chains.insert(name, chain);
+    }
+}
+
+/// The rule that drops what the one before shows, with its comment.
+fn drop_of(rules: &[Rule]) -> Rule {
+    let fate = Rule::new().counter().verdict(Verdict::Drop);
+    match rules.last().and_then(Rule::note) {
+        Some(note) => fate.comment(note.clone()),
+        None => fate,
     }
 }
 

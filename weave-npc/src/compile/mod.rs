@@ -16,6 +16,7 @@ mod base;
 mod build;
 mod canon;
 mod clause;
+mod closed;
 mod denial;
 mod draft;
 mod family;
@@ -42,6 +43,7 @@ use crate::ruleset::{
 };
 
 use build::{Built, Ground};
+pub use closed::closed;
 pub use denial::{Denial, DeniedBy};
 use draft::Draft;
 use family::Family;

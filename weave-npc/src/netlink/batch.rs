@@ -3,12 +3,13 @@
 //! Invariant: rules are named by the handles the kernel gave them or by numbers of this batch, never
 //! by position, so a batch does what the transaction says or is refused as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 
+use super::element::{Move, Target, elements};
 use super::encode::{ANONYMOUS, encode};
-use super::message::{self, BATCH_BEGIN, BATCH_END, Place, Target, batch, request};
+use super::message::{self, BATCH_BEGIN, BATCH_END, Place, batch, request};
 use crate::nfnetlink::{NetlinkError, Request};
 use crate::ruleset::{Change, Entry, Key, Name, Rule, Set, TableId, Transaction};
 
@@ -33,6 +34,8 @@ pub(super) struct Batch {
     pub(super) rules: BTreeMap<usize, u32>,
     /// The rules of each chain as they are afterwards.
     pub(super) handles: Handles,
+    /// The chains that rules come to.
+    pub(super) fresh: BTreeSet<(TableId, Name)>,
 }
 
 impl Batch {
@@ -49,6 +52,7 @@ impl Batch {
                 changes: vec![0],
                 rules: BTreeMap::new(),
                 handles,
+                fresh: BTreeSet::new(),
             },
             change: 0,
             next_id: 1,
@@ -147,8 +151,8 @@ impl Builder {
                 keys,
             } => {
                 let target = Target::named(table, set, *is_interval);
-                for list in message::elements(target, keys.iter().map(|key| (key, None))) {
-                    self.push(table, 0, NfTablesMessage::DeleteSetElement(list));
+                for list in elements(target, Move::Out, keys.iter().map(|key| (key, None))) {
+                    self.push(table, 0, list);
                 }
             }
             Change::InsertRule {
@@ -187,14 +191,10 @@ impl Builder {
     fn fill<'e>(
         &mut self,
         target: Target<'_>,
-        elements: impl Iterator<Item = (&'e Key, Option<&'e Entry>)>,
+        all: impl Iterator<Item = (&'e Key, Option<&'e Entry>)>,
     ) {
-        for list in message::elements(target, elements) {
-            self.push(
-                target.table,
-                CREATE | EXCL,
-                NfTablesMessage::NewSetElement(list),
-            );
+        for list in elements(target, Move::In, all) {
+            self.push(target.table, CREATE | EXCL, list);
         }
     }
 
@@ -223,12 +223,13 @@ impl Builder {
             }
         };
         rules.insert(index, Handle::New(id));
+        self.batch.fresh.insert((table.clone(), chain.clone()));
         let userdata = rule.note().map(message::userdata);
         let (table_name, chain) = (table.name.as_str(), chain.as_str());
-        let new = message::rule(table_name, chain, encoded.expressions, userdata, place, id);
+        let new = message::rule(table_name, chain, &encoded.expressions, userdata, place, id);
         self.batch.rules.insert(self.batch.requests.len(), id);
         let order = if place == Place::First { 0 } else { APPEND };
-        self.push(table, CREATE | ECHO | order, NfTablesMessage::NewRule(new));
+        self.push(table, CREATE | ECHO | order, new);
         Ok(())
     }
 

@@ -4,10 +4,12 @@
 //! Invariant: only shapes are made that the `nft` program, version 1.0.6, can list. Numbers of
 //! attributes and keys are those of `linux/netfilter/nf_tables.h`.
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
-use netlink_packet_netfilter::nftables::Expressions;
+use std::borrow::Cow;
 
-use crate::nfnetlink::wire::{Attribute, Attributes, nested};
+use netlink_packet_core::NLA_F_NESTED;
+
+use super::message::NFTA_LIST_ELEM;
+use crate::nfnetlink::wire::{Attribute, Attributes, Writer, nested};
 use crate::ruleset::Verdict;
 
 /// One expression of a rule: its name and its attributes, not interpreted.
@@ -16,20 +18,23 @@ use crate::ruleset::Verdict;
 /// say, for example `match` expressions of iptables.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RawExpression {
-    name: String,
-    attributes: Vec<(u16, Vec<u8>)>,
+    name: Cow<'static, str>,
+    /// As they are sent, with the flags for nesting.
+    attributes: Writer,
 }
 
 impl RawExpression {
-    /// An expression whose attributes are encoded in `data`; what does not parse is left out.
+    /// An expression whose attributes are encoded in `data`; what does not parse is left out, and
+    /// what lies behind the first 16 KiB, which is more than any has.
     pub fn new(name: &str, data: &[u8]) -> Self {
-        let attributes = Attributes(data)
-            .map(|attribute| (attribute.kind, attribute.value.to_vec()))
-            .collect();
-        Self {
-            name: name.to_owned(),
-            attributes,
+        let mut expression = Self {
+            name: Cow::Owned(name.to_owned()),
+            attributes: Writer::default(),
+        };
+        for attribute in Attributes(data.get(..LONGEST).unwrap_or(data)) {
+            expression = expression.bytes(attribute.kind, attribute.value);
         }
+        expression
     }
 
     /// Its name, for example `payload`.
@@ -39,20 +44,23 @@ impl RawExpression {
 
     /// Its attributes, type and value; the types are without the flag for nesting.
     pub fn attributes(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        self.attributes
-            .iter()
-            .map(|(kind, value)| (*kind, value.as_slice()))
+        Attributes(self.attributes.as_bytes()).map(|found| (found.kind, found.value))
     }
 
-    pub(super) fn named(name: &str) -> Self {
+    pub(super) fn named(name: &'static str) -> Self {
         Self {
-            name: name.to_owned(),
-            attributes: Vec::new(),
+            name: Cow::Borrowed(name),
+            attributes: Writer::default(),
         }
     }
 
     pub(super) fn bytes(mut self, kind: u16, value: impl AsRef<[u8]>) -> Self {
-        self.attributes.push((kind, value.as_ref().to_vec()));
+        let flag = if self.is_nested(kind) {
+            NLA_F_NESTED
+        } else {
+            0
+        };
+        self.attributes.put(kind | flag, value.as_ref());
         self
     }
 
@@ -64,10 +72,9 @@ impl RawExpression {
         self.bytes(kind, value.to_be_bytes())
     }
 
-    pub(super) fn text(self, kind: u16, value: &str) -> Self {
-        let mut bytes = value.as_bytes().to_vec();
-        bytes.push(0);
-        self.bytes(kind, bytes)
+    pub(super) fn text(mut self, kind: u16, value: &str) -> Self {
+        self.attributes.text(kind, value);
+        self
     }
 
     /// A value as `nft_data`.
@@ -81,43 +88,36 @@ impl RawExpression {
     }
 
     pub(super) fn find(&self, kind: u16) -> Option<Attribute<'_>> {
-        self.attributes
-            .iter()
-            .find(|(found, _)| *found == kind)
-            .map(|(kind, value)| Attribute { kind: *kind, value })
+        Attributes(self.attributes.as_bytes()).find(kind)
     }
 
     /// The value of an attribute that is `nft_data`.
     pub(super) fn value(&self, kind: u16) -> Option<&[u8]> {
-        let mut nested = Attributes(&self.attributes.iter().find(|(found, _)| *found == kind)?.1);
-        nested.find_map(|attribute| (attribute.kind == data::VALUE).then_some(attribute.value))
+        let nested = Attributes(self.find(kind)?.value);
+        nested.find(data::VALUE).map(|attribute| attribute.value)
     }
 
-    /// The message form.
-    pub(super) fn into_message(self) -> Expressions {
-        let attributes = self
-            .attributes
-            .into_iter()
-            .map(|(kind, value)| {
-                let is_nested = matches!(
-                    (self.name.as_str(), kind),
-                    ("cmp", cmp::DATA)
-                        | ("range", range::FROM | range::TO)
-                        | ("bitwise", bitwise::MASK | bitwise::XOR)
-                        | ("immediate", immediate::DATA)
-                );
-                DefaultNla::new(if is_nested { kind | NLA_F_NESTED } else { kind }, value)
-            })
-            .collect();
-        Expressions::Other {
-            expression_type: self.name,
-            attributes,
-        }
+    /// Writes it as an element of a list of expressions.
+    pub(super) fn write(&self, list: &mut Writer) {
+        list.nest(NFTA_LIST_ELEM | NLA_F_NESTED, |list| {
+            list.text(NFTA_EXPR_NAME, &self.name);
+            list.put(NFTA_EXPR_DATA | NLA_F_NESTED, self.attributes.as_bytes());
+        });
+    }
+
+    fn is_nested(&self, kind: u16) -> bool {
+        matches!(
+            (&*self.name, kind),
+            ("cmp", cmp::DATA)
+                | ("range", range::FROM | range::TO)
+                | ("bitwise", bitwise::MASK | bitwise::XOR)
+                | ("immediate", immediate::DATA)
+        )
     }
 }
 
 /// The attributes of a verdict.
-fn verdict_bytes(verdict: &Verdict) -> Vec<u8> {
+pub(super) fn verdict_bytes(verdict: &Verdict) -> Vec<u8> {
     let code = verdict_code(verdict).to_be_bytes();
     match verdict.target() {
         None => nested(&[(verdict::CODE, &code)]),
@@ -154,6 +154,12 @@ pub(super) fn verdict_from(attributes: Attributes<'_>) -> Option<Verdict> {
         _ => return None,
     })
 }
+
+/// Bytes of the attributes of an expression: a rule with several still fits into one attribute.
+const LONGEST: usize = 16 << 10;
+/// `enum nft_expr_attributes`
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
 
 macro_rules! numbers {
     ($($(#[$doc:meta])* $module:ident { $($name:ident = $value:expr),* $(,)? })*) => {$(

@@ -225,8 +225,9 @@ impl ForeignChange {
             } => {
                 let userdata = comment.as_ref().map(message::userdata);
                 let id = u32::try_from(index).unwrap_or(0);
-                let rule = message::rule(&table, &chain, expressions, userdata, Place::First, id);
-                (CREATE, NfTablesMessage::NewRule(rule))
+                let place = Place::First;
+                let rule = message::rule(&table, &chain, &expressions, userdata, place, id);
+                (CREATE, rule)
             }
             Self::DeleteRule {
                 table,

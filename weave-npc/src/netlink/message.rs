@@ -1,26 +1,20 @@
-//! Changes as messages of `nf_tables`.
+//! Changes as messages of `nf_tables`; elements are in a module of their own.
 //!
-//! Invariant: one change becomes consecutive messages, none longer than an attribute can say
-//! (64 KiB): large lists of elements are split between messages, never between batches.
+//! Invariant: one change becomes consecutive messages.
 
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, DataAttribute, ExpressionAttribute, Hook as HookAttribute,
-    HookNumber, InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
-    SetAttribute, SetDescription, SetElementAttribute, SetElementFlags, SetElementList,
-    SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage, Verdict as VerdictCode,
-    VerdictAttribute,
+    ChainAttribute, ChainMessage, Hook as HookAttribute, HookNumber, InetHookNumber,
+    NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetFlags,
+    SetMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 
-use super::expr::{RawExpression, verdict_code};
-use super::load::{largest, put, type_id};
+use super::expr::RawExpression;
+use super::load::type_id;
 use crate::nfnetlink::Request;
-use crate::nfnetlink::wire::nested;
-use crate::ruleset::{
-    Base, Comment, DataType, Datum, Entry, Family, Hook, Key, Name, Policy, Set, Span, TableId,
-    Type, Value,
-};
+use crate::nfnetlink::wire::{Writer, nested};
+use crate::ruleset::{Base, Comment, DataType, Family, Hook, Name, Policy, Set, TableId, Type};
 
 /// A message of `nf_tables`.
 pub(super) fn request(family: Family, flags: u16, message: NfTablesMessage) -> Request {
@@ -150,32 +144,47 @@ pub(super) enum Place {
     BehindNew(u32),
 }
 
+/// A rule that comes.
 pub(super) fn rule(
     table: &str,
     chain: &str,
-    expressions: Vec<RawExpression>,
+    expressions: &[RawExpression],
     userdata: Option<Vec<u8>>,
     place: Place,
     id: u32,
-) -> RuleMessage {
-    let expressions = expressions
-        .into_iter()
-        .map(|expression| expression.into_message().into());
-    let mut attributes = vec![
-        RuleAttribute::Table(table.to_owned()),
-        RuleAttribute::Chain(chain.to_owned()),
-        RuleAttribute::Expressions(
-            expressions.collect::<Vec<ListAttribute<ExpressionAttribute>>>(),
-        ),
-        RuleAttribute::Id(id),
-    ];
-    match place {
-        Place::First | Place::Last => {}
-        Place::Behind(handle) => attributes.push(RuleAttribute::Position(handle)),
-        Place::BehindNew(id) => attributes.push(RuleAttribute::PositionId(id)),
+) -> NfTablesMessage {
+    let mut list = Writer::default();
+    for expression in expressions {
+        expression.write(&mut list);
     }
-    attributes.extend(userdata.map(RuleAttribute::UserData));
-    RuleMessage { attributes }
+    let text = |kind, text: &str| DefaultNla::new(kind, zeroed(text));
+    let mut attributes = vec![
+        text(NFTA_RULE_TABLE, table),
+        text(NFTA_RULE_CHAIN, chain),
+        DefaultNla::new(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED, list.into_bytes()),
+        DefaultNla::new(NFTA_RULE_ID, id.to_be_bytes().to_vec()),
+    ];
+    attributes.extend(
+        match place {
+            Place::First | Place::Last => None,
+            Place::Behind(handle) => Some((NFTA_RULE_POSITION, handle.to_be_bytes().to_vec())),
+            Place::BehindNew(id) => Some((NFTA_RULE_POSITION_ID, id.to_be_bytes().to_vec())),
+        }
+        .map(|(kind, value)| DefaultNla::new(kind, value)),
+    );
+    attributes.extend(userdata.map(|bytes| DefaultNla::new(NFTA_RULE_USERDATA, bytes)));
+    NfTablesMessage::Other {
+        message_type: NFT_MSG_NEWRULE,
+        attributes,
+    }
+}
+
+/// A text with its final zero.
+pub(super) fn zeroed(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() + 1);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    bytes
 }
 
 /// Names a rule, or with no handle all rules of the chain.
@@ -303,154 +312,6 @@ pub(super) fn set_name(table: &TableId, name: &Name) -> SetMessage {
     }
 }
 
-// ===== elements =====
-
-/// A set that elements are for: one of the table, or one made in the same batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
-    pub(super) table: &'a TableId,
-    pub(super) name: &'a str,
-    pub(super) id: Option<u32>,
-    pub(super) is_interval: bool,
-}
-
-impl<'a> Target<'a> {
-    /// A set of the table.
-    pub(super) fn named(table: &'a TableId, set: &'a Name, is_interval: bool) -> Self {
-        Self {
-            table,
-            name: set.as_str(),
-            id: None,
-            is_interval,
-        }
-    }
-}
-
-/// Messages with all elements.
-pub(super) fn elements<'a>(
-    target: Target<'_>,
-    elements: impl IntoIterator<Item = (&'a Key, Option<&'a Entry>)>,
-) -> Vec<SetElementMessage> {
-    let (mut messages, mut list, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (key, entry) in elements {
-        for element in element(target.is_interval, key, entry) {
-            let len = 4 + netlink_packet_core::Emitable::buffer_len(&element.as_slice());
-            if bytes + len > MAX_LIST {
-                messages.push(element_message(target, std::mem::take(&mut list)));
-                bytes = 0;
-            }
-            bytes += len;
-            list.push(ListAttribute::Element(element));
-        }
-    }
-    if !list.is_empty() {
-        messages.push(element_message(target, list));
-    }
-    messages
-}
-
-fn element_message(
-    target: Target<'_>,
-    list: Vec<ListAttribute<SetElementAttribute>>,
-) -> SetElementMessage {
-    let mut attributes = vec![
-        SetElementList::Table(target.table.name.to_string()),
-        SetElementList::Set(target.name.to_owned()),
-    ];
-    attributes.extend(target.id.map(SetElementList::SetId));
-    attributes.push(SetElementList::Elements(list));
-    SetElementMessage { attributes }
-}
-
-/// One element; a range of one part is two for the kernel, its beginning and what follows its end.
-fn element(is_interval: bool, key: &Key, entry: Option<&Entry>) -> Vec<Vec<SetElementAttribute>> {
-    let mut first = Vec::with_capacity(16);
-    let mut last = Vec::new();
-    for part in key.parts() {
-        put_padded(part.first(), key.parts().len(), &mut first);
-    }
-    let mut start = vec![SetElementAttribute::Key(DataAttribute::Value(first))];
-    let mut end = None;
-    match key.parts() {
-        [one] if is_interval => end = behind(one),
-        parts if is_interval => {
-            for part in parts {
-                put_padded(part.last(), parts.len(), &mut last);
-            }
-            start.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(
-                NFTA_DATA_VALUE,
-                last,
-            )]));
-        }
-        _ => {}
-    }
-    if let Some(entry) = entry {
-        start.extend(entry.data.as_ref().map(datum));
-        start.extend(entry.timeout.map(|timeout| {
-            SetElementAttribute::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
-        }));
-        start.extend(
-            entry
-                .comment
-                .as_ref()
-                .map(|text| SetElementAttribute::UserData(userdata(text))),
-        );
-    }
-    let mut both = vec![start];
-    both.extend(end.map(|end| {
-        vec![
-            SetElementAttribute::Key(DataAttribute::Value(end)),
-            SetElementAttribute::Flags(SetElementFlags::IntervalEnd),
-        ]
-    }));
-    both
-}
-
-fn put_padded(value: Value, parts: usize, bytes: &mut Vec<u8>) {
-    put(value, bytes);
-    if parts > 1 {
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-    }
-}
-
-/// The bytes of the value that follows a range; nothing if it ends with the largest one.
-fn behind(span: &Span) -> Option<Vec<u8>> {
-    if Some(span.last()) == largest(span.kind()) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(16);
-    put(span.last(), &mut bytes);
-    for byte in bytes.iter_mut().rev() {
-        let (next, is_carried) = byte.overflowing_add(1);
-        *byte = next;
-        if !is_carried {
-            break;
-        }
-    }
-    Some(bytes)
-}
-
-fn datum(datum: &Datum) -> SetElementAttribute {
-    SetElementAttribute::Data(match datum {
-        Datum::Value(value) => {
-            let mut bytes = Vec::new();
-            put(*value, &mut bytes);
-            DataAttribute::Value(bytes)
-        }
-        Datum::Verdict(verdict) => {
-            let mut attributes = vec![VerdictAttribute::Code(VerdictCode::from(verdict_code(
-                verdict,
-            )))];
-            attributes.extend(
-                verdict
-                    .target()
-                    .map(|to| VerdictAttribute::Chain(to.to_string())),
-            );
-            DataAttribute::Verdict(attributes)
-        }
-    })
-}
-
 /// `linux/netfilter/nfnetlink.h`.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_BATCH_GENID: u16 = 1;
@@ -458,8 +319,15 @@ pub(super) const BATCH_BEGIN: u8 = 16;
 pub(super) const BATCH_END: u8 = 17;
 /// `linux/netfilter/nf_tables.h`.
 const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
-const NFTA_DATA_VALUE: u16 = 1;
-const NFTA_LIST_ELEM: u16 = 1;
+const NFT_MSG_NEWRULE: u8 = 6;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_RULE_POSITION: u16 = 6;
+const NFTA_RULE_USERDATA: u16 = 7;
+const NFTA_RULE_ID: u16 = 9;
+const NFTA_RULE_POSITION_ID: u16 = 10;
+pub(super) const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_FIELD_LEN: u16 = 1;
 /// Bits per type in the key type of a concatenation (`TYPE_BITS` of the `nft` program).
 pub(super) const TYPE_BITS: u32 = 6;
@@ -470,5 +338,3 @@ const UDATA_DATA_ORDER: u8 = 1;
 const NO_ORDER: u32 = 0;
 const HOST_ORDER: u32 = 1;
 const NETWORK_ORDER: u32 = 2;
-/// Below what the length of an attribute can say.
-const MAX_LIST: usize = 60_000;

@@ -14,6 +14,7 @@
 //! all.
 
 mod batch;
+mod element;
 mod encode;
 mod expr;
 mod foreign;

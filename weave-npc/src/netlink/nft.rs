@@ -151,14 +151,17 @@ impl Nft {
             return Err(refused(refusal, object));
         }
         let mut handles = batch.handles;
-        let is_complete = handles.values_mut().flatten().all(|handle| {
-            if let Handle::New(id) = handle
-                && let Some(found) = known.get(id)
-            {
-                *handle = Handle::Known(*found);
+        let mut is_complete = true;
+        for chain in &batch.fresh {
+            for handle in handles.get_mut(chain).into_iter().flatten() {
+                if let Handle::New(id) = handle
+                    && let Some(found) = known.get(id)
+                {
+                    *handle = Handle::Known(*found);
+                }
+                is_complete &= matches!(handle, Handle::Known(_));
             }
-            matches!(handle, Handle::Known(_))
-        });
+        }
         if is_complete {
             self.handles = handles;
             // The kernel leaves out 0.

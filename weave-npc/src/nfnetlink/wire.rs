@@ -142,6 +142,60 @@ pub(crate) fn nested(attributes: &[(u16, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// Attributes written one behind the other, and into each other.
+///
+/// The types of `netlink-packet-netfilter` ask every part for its length at every level above it;
+/// for lists of many small parts that is most of the work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Writer(Vec<u8>);
+
+impl Writer {
+    /// An attribute with this value.
+    pub(crate) fn put(&mut self, kind: u16, value: &[u8]) {
+        self.nest(kind, |writer| writer.0.extend_from_slice(value));
+    }
+
+    /// A text with its final zero.
+    pub(crate) fn text(&mut self, kind: u16, text: &str) {
+        self.nest(kind, |writer| {
+            writer.0.extend_from_slice(text.as_bytes());
+            writer.0.push(0);
+        });
+    }
+
+    /// An attribute with what `fill` writes, which is shorter than 64 KiB.
+    pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; NLATTR]);
+        fill(self);
+        let len = u16::try_from(self.0.len() - start)
+            .expect("invariant: what is written at once is shorter than 60 KiB");
+        self.0[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+        self.0[start + 2..start + NLATTR].copy_from_slice(&kind.to_ne_bytes());
+        self.0.resize(self.0.len().next_multiple_of(ALIGN), 0);
+    }
+
+    /// How much was written.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets what was written behind the first `len` bytes, and gives it.
+    pub(crate) fn split_off(&mut self, len: usize) -> Self {
+        Self(self.0.split_off(len))
+    }
+
+    /// What was written.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What was written.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
@@ -174,6 +228,23 @@ mod tests {
             bytes[8] = bad;
             assert_eq!(Attributes(&bytes).count(), 1, "length {bad}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut writer = Writer::default();
+        writer.text(1, "ab");
+        writer.nest(2 | 0x8000, |writer| {
+            writer.put(3, &[7; 5]);
+            writer.put(4, &[]);
+        });
+
+        let bytes = writer.into_bytes();
+
+        let inner = nested(&[(3, &[7; 5]), (4, &[])]);
+        assert_eq!(bytes, nested(&[(1, b"ab\0"), (2 | 0x8000, &inner)]));
+        let kinds: Vec<u16> = Attributes(&bytes).map(|found| found.kind).collect();
+        assert_eq!(kinds, [1, 2]);
     }
 
     #[test]

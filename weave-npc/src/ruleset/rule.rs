@@ -251,7 +251,7 @@ impl Rule {
             .flat_map(|field| field.needs())
             .rev()
         {
-            if self.statements.last().and_then(Statement::establishes) == Some(*need) {
+            while self.statements.last().and_then(Statement::establishes) == Some(*need) {
                 self.statements.pop();
             }
         }
@@ -444,5 +444,25 @@ impl Match {
             is_negated: false,
             operand,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::NfProto;
+
+    #[test]
+    fn a_test_that_the_next_step_needs_anyway_is_left_out_however_often_it_was_made() {
+        let map: Name = "dispatch".parse().unwrap();
+        let needed = || Field::NfProto.is(NfProto::Ipv4);
+        let plain = Rule::new().vmap([Field::Ip4Daddr], &map);
+
+        assert_eq!(
+            Rule::new().when(needed()).vmap([Field::Ip4Daddr], &map),
+            plain
+        );
+        let twice = Rule::new().when(needed()).when(needed());
+        assert_eq!(twice.vmap([Field::Ip4Daddr], &map), plain);
     }
 }
