@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod attach;
+#[cfg(feature = "kube")]
+mod cluster;
 mod node;
 mod start;
 mod storm;
