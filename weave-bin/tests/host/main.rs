@@ -7,6 +7,7 @@
 
 mod adoption;
 mod firewalls;
+mod ground;
 mod node;
 mod repairs;
 mod reset;

@@ -1,10 +1,9 @@
 //! A host with the daemon, pods on it, and an outside that is another network.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use weave_bin::http::client::Client;
@@ -12,6 +11,10 @@ use weave_bin::status::Report;
 use weave_datapath::attach::{self, Request};
 use weave_datapath::netlink::{Netlink, Route};
 use weave_datapath::netns::Namespace;
+
+use crate::ground::{self, Ground};
+
+pub(crate) use crate::ground::block_on;
 
 /// Address of the host on the cable to the outside.
 pub(crate) const HOST: &str = "192.0.2.1";
@@ -24,9 +27,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Everything of one test, gone when dropped.
 pub(crate) struct Node {
-    tag: String,
-    scratch: PathBuf,
-    names: Vec<String>,
+    ground: Ground,
     pub(crate) host: Namespace,
     pub(crate) outside: Namespace,
     daemon: Option<Child>,
@@ -35,28 +36,10 @@ pub(crate) struct Node {
 impl Node {
     /// Host and outside with a cable between; `None`, said loudly, when something is missing.
     pub(crate) fn new(test: &str, programs: &[&str]) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: needs root");
-            return None;
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        for program in programs {
-            if !std::env::split_paths(&path).any(|dir| dir.join(program).exists()) {
-                println!("skipped: needs the program {program}");
-                return None;
-            }
-        }
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let tag = format!("wht-{test}-{}-{count}", std::process::id());
-        let scratch = std::env::temp_dir().join(&tag);
-        std::fs::create_dir_all(&scratch).unwrap();
-        let names: Vec<String> = ["h", "o"].map(|one| format!("{tag}-{one}")).into();
-        let [host, outside] = [0, 1].map(|one| Namespace::create_named(&names[one]).unwrap());
+        let mut ground = Ground::new(test, programs)?;
+        let [host, outside] = ["h", "o"].map(|label| ground.namespace(label));
         let node = Self {
-            tag,
-            scratch,
-            names,
+            ground,
             host,
             outside,
             daemon: None,
@@ -111,10 +94,10 @@ impl Node {
             "--no-overlay".to_owned(),
             "--ipalloc-range=10.32.0.0/12".to_owned(),
             "--ipalloc-init=consensus=1".to_owned(),
-            format!("--db-prefix={}", self.scratch.join("weave").display()),
+            format!("--db-prefix={}", self.ground.path("weave").display()),
         ]);
         command.args(name.map(|name| format!("--name={name}")));
-        let log = std::fs::File::create(self.scratch.join("log")).unwrap();
+        let log = std::fs::File::create(self.ground.path("log")).unwrap();
         let output = log.try_clone().unwrap();
         command
             .args(flags)
@@ -150,7 +133,7 @@ impl Node {
 
     /// A path below the files of this test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.scratch.join(name)
+        self.ground.path(name)
     }
 
     /// Puts the bridge's address there, as the command line does.
@@ -161,10 +144,8 @@ impl Node {
 
     /// A pod with this address and the bridge as its gateway.
     pub(crate) fn pod(&mut self, address: &str) -> Namespace {
-        let id = format!("pod{}", self.names.len());
-        let name = format!("{}-{id}", self.tag);
-        let pod = Namespace::create_named(&name).unwrap();
-        self.names.push(name);
+        let id = format!("pod{}", self.ground.count());
+        let pod = self.ground.namespace(&id);
         let mut request = Request::new(id, pod.clone(), "eth0");
         request.addresses = vec![format!("{address}/12").parse().unwrap()];
         request.gateway = Some(BRIDGE.parse().unwrap());
@@ -209,10 +190,7 @@ impl Node {
 
     /// An empty namespace of this test.
     pub(crate) fn namespace(&mut self, label: &str) -> Namespace {
-        let name = format!("{}-{label}", self.tag);
-        let namespace = Namespace::create_named(&name).unwrap();
-        self.names.push(name);
-        namespace
+        self.ground.namespace(label)
     }
 
     /// What the daemon says about packet filter and bridge.
@@ -227,21 +205,7 @@ impl Node {
 
     /// The output of a program on the host that reads `input`.
     pub(crate) fn feed(&self, line: &str, input: &str) -> String {
-        let mut words = line.split_whitespace();
-        let mut command = Command::new(words.next().unwrap());
-        command
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = self.host.run(|| command.spawn()).unwrap().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+        ground::feed(&self.host, line, input)
     }
 
     /// Waits until `done`, and says how long it took.
@@ -256,7 +220,7 @@ impl Node {
 
     pub(crate) fn log(&self) -> String {
         let mut text = String::new();
-        let file = std::fs::File::open(self.scratch.join("log"));
+        let file = std::fs::File::open(self.ground.path("log"));
         file.unwrap().read_to_string(&mut text).unwrap();
         text
     }
@@ -268,10 +232,6 @@ impl Drop for Node {
             let _ = child.kill();
             let _ = child.wait();
         }
-        for name in &self.names {
-            let _ = Namespace::delete_named(name);
-        }
-        let _ = std::fs::remove_dir_all(&self.scratch);
     }
 }
 
@@ -285,12 +245,4 @@ pub(crate) fn seen_by(from: &Namespace, to: &Namespace, address: &str) -> Option
     let (_, seen): (TcpStream, SocketAddr) = listener.accept().unwrap();
     drop(client);
     Some(seen.ip())
-}
-
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
 }

@@ -7,6 +7,8 @@
 mod attach;
 #[cfg(feature = "kube")]
 mod cluster;
+#[path = "../host/ground.rs"]
+mod ground;
 mod node;
 mod start;
 mod storm;

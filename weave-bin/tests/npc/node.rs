@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,14 +14,16 @@ use weave_datapath::attach::{self, Request};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::Namespace;
 
+use crate::ground::{self, Ground};
+
+pub(crate) use crate::ground::block_on;
+
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Everything of one test, gone when dropped.
 pub(crate) struct Node {
-    tag: String,
-    scratch: PathBuf,
-    names: Vec<String>,
+    ground: Ground,
     pub(crate) host: Namespace,
     controller: Mutex<Option<Child>>,
     daemon: Option<Child>,
@@ -31,28 +32,11 @@ pub(crate) struct Node {
 impl Node {
     /// A node with a bridge; `None`, said loudly, when something is missing.
     pub(crate) fn new(test: &str, programs: &[&str]) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: needs root");
-            return None;
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        for program in programs {
-            if !std::env::split_paths(&path).any(|dir| dir.join(program).exists()) {
-                println!("skipped: needs the program {program}");
-                return None;
-            }
-        }
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let tag = format!("wnt-{test}-{}-{count}", std::process::id());
-        let scratch = std::env::temp_dir().join(&tag);
-        fs::create_dir_all(scratch.join("world")).unwrap();
-        let name = format!("{tag}-h");
-        let host = Namespace::create_named(&name).unwrap();
+        let mut ground = Ground::new(test, programs)?;
+        fs::create_dir_all(ground.path("world")).unwrap();
+        let host = ground.namespace("h");
         let node = Self {
-            tag,
-            scratch,
-            names: vec![name],
+            ground,
             host,
             controller: Mutex::new(None),
             daemon: None,
@@ -73,10 +57,8 @@ impl Node {
     /// A pod with this address.
     pub(crate) fn pod(&mut self, address: &str) -> Namespace {
         // Shorter ids are not used in names of ports.
-        let id = format!("{}pod-npc", self.names.len());
-        let name = format!("{}-{id}", self.tag);
-        let pod = Namespace::create_named(&name).unwrap();
-        self.names.push(name);
+        let id = format!("{}pod-npc", self.ground.count());
+        let pod = self.ground.namespace(&id);
         let mut request = Request::new(id, pod.clone(), "eth0");
         request.addresses = vec![format!("{address}/12").parse().unwrap()];
         request.gateway = Some("10.32.0.1".parse().unwrap());
@@ -86,14 +68,14 @@ impl Node {
 
     /// Puts a file whole into the world of the controller.
     pub(crate) fn write(&self, name: &str, text: &str) {
-        let scratch = self.scratch.join("next");
+        let scratch = self.ground.path("next");
         fs::write(&scratch, text).unwrap();
-        fs::rename(scratch, self.scratch.join("world").join(name)).unwrap();
+        fs::rename(scratch, self.ground.path("world").join(name)).unwrap();
     }
 
     /// Takes a file out of the world of the controller.
     pub(crate) fn remove(&self, name: &str) {
-        fs::remove_file(self.scratch.join("world").join(name)).unwrap();
+        fs::remove_file(self.ground.path("world").join(name)).unwrap();
     }
 
     /// Starts the controller and waits until its rules are in force.
@@ -135,19 +117,19 @@ impl Node {
 
     /// A path below the files of this test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.scratch.join(name)
+        self.ground.path(name)
     }
 
     /// Starts the daemon and waits until it answers.
     pub(crate) fn start_daemon(&mut self, flags: &[&str]) {
-        let log = File::create(self.scratch.join("daemon")).unwrap();
+        let log = File::create(self.ground.path("daemon")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         command
             .args(["weaver", "--no-overlay", "--ipalloc-range=10.32.0.0/12"])
             .args(["--ipalloc-init=consensus=1", "--name=::1"])
             .arg(format!(
                 "--db-prefix={}",
-                self.scratch.join("weave").display()
+                self.ground.path("weave").display()
             ))
             .args(flags)
             .stdin(Stdio::null())
@@ -164,9 +146,7 @@ impl Node {
 
     /// An empty namespace of this test, and its path.
     pub(crate) fn namespace(&mut self, label: &str) -> (Namespace, String) {
-        let name = format!("{}-{label}", self.tag);
-        let namespace = Namespace::create_named(&name).unwrap();
-        self.names.push(name);
+        let namespace = self.ground.namespace(label);
         let path = namespace.path().display().to_string();
         (namespace, path)
     }
@@ -216,13 +196,7 @@ impl Node {
 
     /// Runs another program on the node.
     pub(crate) fn run(&self, line: &str) -> String {
-        let mut words = line.split_whitespace();
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words);
-        let output = self.host.run(|| command.output()).unwrap().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+        ground::feed(&self.host, line, "")
     }
 
     /// Waits until `done`, and says how long it took.
@@ -247,7 +221,7 @@ impl Node {
 
     /// What the controller and the daemon logged.
     pub(crate) fn log(&self) -> String {
-        let text = |name| fs::read_to_string(self.scratch.join(name)).unwrap_or_default();
+        let text = |name| fs::read_to_string(self.ground.path(name)).unwrap_or_default();
         text("log") + &text("daemon")
     }
 }
@@ -259,10 +233,6 @@ impl Drop for Node {
             let _ = child.kill();
             let _ = child.wait();
         }
-        for name in &self.names {
-            let _ = Namespace::delete_named(name);
-        }
-        let _ = fs::remove_dir_all(&self.scratch);
     }
 }
 
@@ -296,12 +266,4 @@ impl Line {
         self.server.set_read_timeout(Some(patience)).unwrap();
         self.server.read(&mut [0]).is_ok_and(|count| count == 1)
     }
-}
-
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
 }
