@@ -108,19 +108,27 @@ fn a_mesh_of_few_connections_each_shuts_nobody_out() {
 
 #[test]
 fn a_mesh_at_its_connection_limit_comes_to_rest() {
-    let mut scenario = short(30);
-    scenario.connection_limit = 20;
-
-    let outcome = run(&scenario);
+    let outcomes: Vec<_> = (0..4)
+        .map(|seed| {
+            let mut scenario = short(30);
+            scenario.connection_limit = 20;
+            scenario.settings = scenario.settings.seed(seed);
+            run(&scenario)
+        })
+        .collect();
 
     // Nobody dials whom there is no room for, on either side, so few connections come and go, and
-    // a peer that was asked for and is part of the mesh is no failure.
-    assert!(outcome.refused_connections < 30, "{outcome:?}");
-    assert_eq!(outcome.lost_connections, 0, "{outcome:?}");
-    assert_eq!(outcome.failed_at_rest, 0, "{outcome:?}");
-    assert!(outcome.connections <= 30 * 20 / 2);
-    assert!(outcome.connections >= 30 * 20 / 2 - 30, "{outcome:?}");
-    assert!(outcome.bytes_per_second < 100.0, "{outcome:?}");
+    // a peer that was asked for and is part of the mesh is no failure. Two that dial a third for its
+    // last place are told apart by a refusal, more of them or fewer from run to run.
+    let refused: usize = outcomes.iter().map(|o| o.refused_connections).sum();
+    assert!(refused < 4 * 20, "{outcomes:?}");
+    for outcome in &outcomes {
+        assert_eq!(outcome.lost_connections, 0, "{outcome:?}");
+        assert_eq!(outcome.failed_at_rest, 0, "{outcome:?}");
+        assert!(outcome.connections <= 30 * 20 / 2);
+        assert!(outcome.connections >= 30 * 20 / 2 - 30, "{outcome:?}");
+        assert!(outcome.bytes_per_second < 100.0, "{outcome:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::guard;
+use super::routing::pace;
 use super::session::{Link, Phase, Session};
 use super::{
     ConnectionId, HEARTBEAT, Node, Notice, Novelty, OverlayConnection, OverlayEvent, READ_TIMEOUT,
@@ -161,7 +162,7 @@ impl Node {
         let (dial, remote) = (link.dial, link.remote_end());
         self.topology.add_connection(name, gossiped);
         self.registered.insert(name, id);
-        self.routing.neighbours_changed();
+        self.routing.neighbour_added();
         self.timers.set(Timer::Read(id), now + READ_TIMEOUT);
         self.timers.set(Timer::Heartbeat(id), now + HEARTBEAT);
         self.timers.set(Timer::Targets, now);
@@ -238,7 +239,7 @@ impl Node {
         self.lagging.remove(&name);
         self.topology.remove_connection(name);
         self.routing.neighbours_changed();
-        self.collect_garbage(now);
+        self.collect_soon(now);
         self.announce_later(now);
     }
 
@@ -262,8 +263,19 @@ impl Node {
         self.announce_later(now);
     }
 
+    /// Removes unreachable peers now, or a little later if that was done a moment ago: connections
+    /// end by dozens, and each time the whole graph is searched.
+    fn collect_soon(&mut self, now: Duration) {
+        if self.collect_after <= now {
+            self.collect_garbage(now);
+        } else {
+            self.timers.set_earliest(Timer::Collect, self.collect_after);
+        }
+    }
+
     /// Removes peers that no path of connections leads to.
     pub(super) fn collect_garbage(&mut self, now: Duration) {
+        self.collect_after = now + pace(self.routing.peers());
         let graph = self.routing.graph(&self.topology);
         let collected = self.topology.collect_garbage_by(graph);
         if collected.local_changed {

@@ -1,6 +1,6 @@
 //! Whom we could dial: addresses of peers we are not connected to, from the connections of others.
 //!
-//! Looked for at most every 100 ms, and not at all while there is no room for another connection;
+//! Looked for at most every [`pace`], which is 100 ms and more in a large mesh, and not at all while there is no room for another connection;
 //! in between the last result stands, from which the targets take what is connected meanwhile. The
 //! cost follows the number of peers that are not connected, not that of all connections; in a full
 //! mesh there is nothing to do. Of a missing peer some of those are asked that it lists itself; only
@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{MAX_CANDIDATES, Node, TARGETS_DELAY, Timer};
+use super::routing::pace;
+use super::{MAX_CANDIDATES, Node, Timer};
 use crate::connector::Surroundings;
 use crate::peer::{Link, PeerName, PeerRecord};
 
@@ -69,7 +70,7 @@ impl Node {
         }
         self.candidates = Candidates {
             found: self.addresses_of_missing(),
-            next: now + TARGETS_DELAY,
+            next: now + pace(self.routing.peers()),
             revision,
         };
     }
@@ -93,13 +94,15 @@ impl Node {
             let name = record.name;
             name != us && !self.registered.contains_key(&name) && !self.is_full(record)
         });
+        let missing: Vec<_> = missing.collect();
+        let asked = (MAX_LOOKUPS / missing.len().max(1)).clamp(MIN_ASKED, MAX_ASKED);
         let mut candidates = BTreeMap::new();
         let mut nowhere = Vec::new();
         for record in missing {
             if candidates.len() >= MAX_CANDIDATES {
                 return candidates;
             }
-            let found = self.addresses_at_neighbours(record);
+            let found = self.addresses_at_neighbours(record, asked);
             if found.is_empty() {
                 nowhere.push(record.name);
             }
@@ -109,11 +112,11 @@ impl Node {
         candidates
     }
 
-    /// The addresses that some of those have for a peer to whom it lists a connection, from all
+    /// The addresses that `asked` of those have for a peer to whom it lists a connection, from all
     /// over its list.
-    fn addresses_at_neighbours(&self, record: &PeerRecord) -> Vec<SocketAddr> {
+    fn addresses_at_neighbours(&self, record: &PeerRecord, asked: usize) -> Vec<SocketAddr> {
         let mut found = Vec::new();
-        let step = record.connections.len().div_ceil(MAX_ASKED).max(1);
+        let step = record.connections.len().div_ceil(asked).max(1);
         for lister in record.connections.keys().step_by(step) {
             let lister = self.topology.get(*lister);
             if let Some(link) = lister.and_then(|lister| lister.connections.get(&record.name)) {
@@ -164,5 +167,8 @@ impl Node {
 
 /// Addresses of one peer that are looked at.
 const MAX_ADDRESSES: usize = 16;
-/// Neighbours of a missing peer that are asked for its address.
+/// Neighbours of a missing peer that are asked for its address: more, the fewer peers are missing.
 const MAX_ASKED: usize = 16;
+const MIN_ASKED: usize = 4;
+/// Neighbours that are asked for the addresses of all, above the least number.
+const MAX_LOOKUPS: usize = 4096;

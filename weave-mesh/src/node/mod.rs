@@ -88,6 +88,8 @@ pub struct Node {
     relays: BTreeSet<PeerName>,
     /// When records of others may be passed on again.
     relay_after: Duration,
+    /// When unreachable peers may be removed again.
+    collect_after: Duration,
     /// The comparison that is due waited for an announcement already.
     is_compare_put_off: bool,
     knowledge: Knowledge,
@@ -156,6 +158,7 @@ impl Node {
             announcements: Announcements::default(),
             relays: BTreeSet::new(),
             relay_after: Duration::ZERO,
+            collect_after: Duration::ZERO,
             is_compare_put_off: false,
             knowledge: Knowledge::default(),
             wanted: BTreeMap::new(),

@@ -194,7 +194,7 @@ impl Node {
 
     /// Records in the order in which to send them: many of them by distance, see
     /// [`Node::updates`].
-    fn in_order(&self, mut records: BTreeMap<PeerName, Base>) -> Vec<(PeerName, Base)> {
+    fn in_order(&mut self, mut records: BTreeMap<PeerName, Base>) -> Vec<(PeerName, Base)> {
         if records.len() <= MANY {
             return records.into_iter().collect();
         }
@@ -288,26 +288,9 @@ impl Node {
     }
 
     /// All known peers, by the number of connections between them and us.
-    fn by_distance(&self) -> Vec<PeerName> {
-        let mut order = vec![self.topology.local().name];
-        let mut seen: BTreeSet<_> = order.iter().copied().collect();
-        let mut next = 0;
-        while let Some(name) = order.get(next) {
-            next += 1;
-            let Some(record) = self.topology.get(*name) else {
-                continue;
-            };
-            let new: Vec<_> = record
-                .connections
-                .keys()
-                .filter(|name| seen.insert(**name))
-                .copied()
-                .collect();
-            order.extend(new);
-        }
-        let rest = self.topology.records().map(|record| record.name);
-        order.extend(rest.filter(|name| !seen.contains(name)));
-        order
+    fn by_distance(&mut self) -> Vec<PeerName> {
+        let us = self.topology.local().name;
+        self.routing.graph(&self.topology).by_distance(us)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A change of our own connections counts at once, a change somewhere else with the next
 //! recalculation; nobody ever waits for one. The first of several changes is followed at once, the
-//! others within 100 ms, in which a message may take an old route; that saves a calculation for
+//! others within [`pace`], in which a message may take an old route; that saves a calculation for
 //! each of many updates in a row.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,8 @@ pub(super) struct Routing {
     router: Router,
     /// The graph may be another one than the routes were computed from, and that counts.
     is_stale: bool,
+    /// A peer that was in reach may be so no more.
+    is_reach_stale: bool,
     /// The graph changed elsewhere since the routes were computed.
     is_behind: bool,
     /// Neighbours with how many peers each leads to, once computed.
@@ -41,6 +43,7 @@ impl Routing {
         Self {
             router: Router::new(topology),
             is_stale: false,
+            is_reach_stale: false,
             is_behind: false,
             weights: None,
             digest: None,
@@ -55,6 +58,12 @@ impl Routing {
     /// Our own connections changed: next hops are wrong from now on.
     pub(super) fn neighbours_changed(&mut self) {
         self.is_stale = true;
+        self.is_reach_stale = true;
+    }
+
+    /// We have another connection: next hops are wrong from now on, but who was in reach is.
+    pub(super) fn neighbour_added(&mut self) {
+        self.is_stale = true;
     }
 
     /// The graph changed elsewhere; a recalculation will follow.
@@ -64,9 +73,14 @@ impl Routing {
 
     /// Everything is to be computed anew when it is next needed.
     pub(super) fn recalculate(&mut self, now: Duration) {
-        self.next_recalculation = now + PACE;
-        self.is_stale = true;
+        self.next_recalculation = now + pace(self.peers());
+        self.neighbours_changed();
         self.is_table_stale = true;
+    }
+
+    /// How many peers there were when the routes were computed.
+    pub(super) fn peers(&self) -> usize {
+        self.router.graph().len()
     }
 
     /// When a recalculation that is wanted now may be made.
@@ -110,7 +124,11 @@ impl Routing {
 
     /// True if gossip has a way to `name`.
     pub(super) fn reaches(&mut self, topology: &Topology, name: PeerName) -> bool {
-        self.all(topology).contains_key(&name)
+        let is_known = !self.is_reach_stale && {
+            let kept = self.router.unicast(Relation::All);
+            kept.contains_key(&name)
+        };
+        is_known || self.all(topology).contains_key(&name)
     }
 
     /// Draws the neighbours other than `except` to gossip with.
@@ -209,6 +227,7 @@ impl Routing {
 
     fn at_this_moment(&mut self, topology: &Topology) -> &mut Router {
         self.is_stale = false;
+        self.is_reach_stale = false;
         self.is_behind = false;
         let Changed { all, established } = self.router.follow(topology);
         if all {
@@ -219,5 +238,28 @@ impl Routing {
     }
 }
 
-/// Time between two recalculations.
+/// Time between two searches of the whole graph of so many peers, if nobody waits for them. What
+/// they cost grows with the graph, so what they cost in a second does not.
+pub(super) fn pace(peers: usize) -> Duration {
+    let peers = u32::try_from(peers).unwrap_or(u32::MAX);
+    PACE.max(PACE_EACH.saturating_mul(peers)).min(MAX_PACE)
+}
+
+/// Least time between two searches.
 const PACE: Duration = Duration::from_millis(100);
+/// The same for each peer of a large mesh.
+const PACE_EACH: Duration = Duration::from_micros(400);
+/// Most time between two searches.
+const MAX_PACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_graph_of_a_large_mesh_is_searched_less_often() {
+        let paces = [2, 250, 500, 1000, 16_384].map(|peers| pace(peers).as_millis());
+
+        assert_eq!(paces, [100, 100, 200, 400, 1000]);
+    }
+}

@@ -19,6 +19,8 @@ pub struct Graph {
     /// Under [`Relation::Established`] whom each peer lists as established, whatever the other end
     /// says; else empty.
     claims: Lists,
+    /// Peers that list somebody who is not known.
+    with_gaps: BTreeSet<PeerName>,
     /// The revision of the topology that this is the graph of.
     revision: u64,
 }
@@ -28,15 +30,21 @@ impl Graph {
     #[must_use]
     pub fn new(topology: &Topology, relation: Relation) -> Self {
         let names: Vec<_> = topology.records().map(|record| record.name).collect();
-        let listed: Lists = topology
-            .records()
-            .map(|record| listed(&names, relation, record, &[]))
-            .collect();
+        let mut neighbours = Lists::with_capacity(names.len());
+        let mut with_gaps = BTreeSet::new();
+        for record in topology.records() {
+            let listed = listed(&names, relation, record, &[]);
+            if listed.has_gap {
+                with_gaps.insert(record.name);
+            }
+            neighbours.push(listed.numbers);
+        }
         let mut graph = Self {
             relation,
             names,
-            neighbours: listed,
+            neighbours,
             claims: Vec::new(),
+            with_gaps,
             revision: topology.revision(),
         };
         if relation == Relation::Established {
@@ -65,9 +73,6 @@ impl Graph {
                 _ => {}
             }
         }
-        if added.len() > MAX_ADDED {
-            return self.rebuild(topology);
-        }
         let has_members_changed = !(added.is_empty() && removed.is_empty());
         if has_members_changed {
             self.renumber(&added, &removed);
@@ -76,8 +81,11 @@ impl Graph {
         for &name in names.iter().filter(|name| !removed.contains(*name)) {
             is_changed |= self.update_peer(topology, name);
         }
-        for &name in &added {
-            is_changed |= self.update_listers(topology, name);
+        if !added.is_empty() {
+            // Others may have listed them before they were known.
+            for name in std::mem::take(&mut self.with_gaps) {
+                is_changed |= self.update_peer(topology, name);
+            }
         }
         self.revision = topology.revision();
         is_changed
@@ -125,9 +133,36 @@ impl Graph {
         self.unicast(from).into_keys().collect()
     }
 
+    /// All peers, by the number of connections on the way from `from` to each; at the end those that
+    /// cannot be reached.
+    #[must_use]
+    pub fn by_distance(&self, from: PeerName) -> Vec<PeerName> {
+        let mut order: Vec<_> = self.number(from).into_iter().collect();
+        let mut is_seen = vec![false; self.names.len()];
+        for start in &order {
+            is_seen[*start] = true;
+        }
+        let mut next = 0;
+        while let Some(&peer) = order.get(next) {
+            next += 1;
+            for neighbour in self.neighbours(peer) {
+                if !std::mem::replace(&mut is_seen[neighbour], true) {
+                    order.push(neighbour);
+                }
+            }
+        }
+        order.extend((0..is_seen.len()).filter(|peer| !is_seen[*peer]));
+        order.into_iter().map(|peer| self.names[peer]).collect()
+    }
+
     /// Whether this is the graph of a topology at this moment, as far as its revision tells.
     pub(super) fn is_of(&self, topology: &Topology, relation: Relation) -> bool {
         self.relation == relation && self.revision == topology.revision()
+    }
+
+    /// How many peers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
     }
 
     /// Peers by number.
@@ -170,9 +205,10 @@ impl Graph {
             .collect();
         self.names.extend(added);
         self.names.sort_unstable();
+        self.with_gaps.retain(|name| !removed.contains(name));
         let numbers: Vec<_> = old
             .iter()
-            .map(|name| self.names.binary_search(name).ok())
+            .map(|name| self.names.binary_search(name).ok().map(compact))
             .collect();
         for lists in [&mut self.neighbours, &mut self.claims] {
             let before = std::mem::take(lists);
@@ -182,12 +218,22 @@ impl Graph {
             lists.resize(self.names.len(), Vec::new());
             for (mut list, number) in before.into_iter().zip(&numbers) {
                 let Some(number) = *number else { continue };
-                list.retain_mut(|peer| {
-                    let kept = numbers[*peer as usize];
-                    *peer = kept.map_or(*peer, compact);
-                    kept.is_some()
-                });
-                lists[number] = list;
+                let length = list.len();
+                if removed.is_empty() {
+                    for peer in &mut list {
+                        *peer = numbers[*peer as usize].unwrap_or(*peer);
+                    }
+                } else {
+                    list.retain_mut(|peer| {
+                        let kept = numbers[*peer as usize];
+                        *peer = kept.unwrap_or(*peer);
+                        kept.is_some()
+                    });
+                }
+                if list.len() < length {
+                    self.with_gaps.insert(self.names[number as usize]);
+                }
+                lists[number as usize] = list;
             }
         }
     }
@@ -201,7 +247,15 @@ impl Graph {
             Relation::All => &self.neighbours[peer],
             Relation::Established => &self.claims[peer],
         };
-        let new = listed(&self.names, self.relation, record, before);
+        let Listed {
+            numbers: new,
+            has_gap,
+        } = listed(&self.names, self.relation, record, before);
+        if has_gap {
+            self.with_gaps.insert(name);
+        } else {
+            self.with_gaps.remove(&name);
+        }
         if self.relation == Relation::All {
             let old = std::mem::replace(&mut self.neighbours[peer], new);
             return old != self.neighbours[peer];
@@ -235,17 +289,6 @@ impl Graph {
     fn part(&mut self, peer: usize, other: usize) -> bool {
         remove(&mut self.neighbours[other], compact(peer));
         remove(&mut self.neighbours[peer], compact(other)) || peer == other
-    }
-
-    /// Adds the connections that others list to a peer that was not known until now.
-    fn update_listers(&mut self, topology: &Topology, name: PeerName) -> bool {
-        let mut is_changed = false;
-        for record in topology.records() {
-            if record.connections.contains_key(&name) {
-                is_changed |= self.update_peer(topology, record.name);
-            }
-        }
-        is_changed
     }
 
     fn keep_symmetric(&mut self) {
@@ -304,6 +347,13 @@ type Number = u32;
 /// For each peer the numbers of others, ascending.
 type Lists = Vec<Vec<Number>>;
 
+/// Whom a record lists under a relation.
+struct Listed {
+    numbers: Vec<Number>,
+    /// It lists somebody who is not known, too.
+    has_gap: bool,
+}
+
 /// Whom a record lists under a relation, as numbers. `before` is what it listed earlier, or
 /// nothing: most of it will be the same, and is then found at once.
 fn listed(
@@ -311,8 +361,9 @@ fn listed(
     relation: Relation,
     record: &PeerRecord,
     before: &[Number],
-) -> Vec<Number> {
+) -> Listed {
     let mut found = Vec::with_capacity(record.connections.len());
+    let mut has_gap = false;
     let mut expected = before.iter().copied().peekable();
     let mut from = 0;
     for (remote, link) in &record.connections {
@@ -331,14 +382,20 @@ fn listed(
                 found.push(compact(place));
                 from = place + 1;
             }
-            Err(place) => from = place,
+            Err(place) => {
+                from = place;
+                has_gap = true;
+            }
         }
         while expected
             .next_if(|number| (*number as usize) < from)
             .is_some()
         {}
     }
-    found
+    Listed {
+        numbers: found,
+        has_gap,
+    }
 }
 
 /// Binary search in ever longer pieces from `from` on: what is looked for is mostly near.
@@ -401,13 +458,32 @@ struct Search {
     first_hop: Vec<Option<usize>>,
 }
 
-/// Peers that appear at a time above which it is cheaper to start over: for each of them all
-/// records are searched for connections to it.
-const MAX_ADDED: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_come_in_the_order_of_their_distance() {
+        let name = |n: u64| PeerName::try_from(n).unwrap();
+        let link = || crate::peer::Link {
+            address: "10.0.0.1:6783".into(),
+            outbound: true,
+            established: false,
+        };
+        // A line 5 - 1 - 4 - 2, and 3 that nobody is connected to.
+        let record = |n: u64, to: &[u64]| PeerRecord {
+            version: 1,
+            connections: to.iter().map(|to| (name(*to), link())).collect(),
+            ..PeerRecord::new(name(n), "", crate::peer::Uid(n))
+        };
+        let mut topology = Topology::new(record(5, &[1]), 1);
+        let update = [(1, &[5, 4][..]), (4, &[1, 2]), (2, &[4]), (3, &[])];
+        let _ = topology.merge(update.map(|(n, to)| record(n, to)).into());
+
+        let order = Graph::new(&topology, Relation::All).by_distance(name(5));
+
+        assert_eq!(order, [5, 1, 4, 2, 3].map(name));
+    }
 
     #[test]
     fn a_search_finds_what_is_there_from_every_place() {
