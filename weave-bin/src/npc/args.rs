@@ -36,6 +36,8 @@ pub(super) enum Command {
     Explain(Explain),
     /// Print which connections were blocked on this node lately, and by what.
     Blocked(Blocked),
+    /// Print how often each rule of a policy decided about a connection of this node.
+    Rules(Status),
 }
 
 /// Where the controller answers.
@@ -46,12 +48,12 @@ pub(super) struct Place {
     pub(super) addr: String,
 }
 
-/// `weave npc status`.
+/// `weave npc status` and `weave npc rules`.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     #[command(flatten)]
     pub(super) place: Place,
-    /// Print an object instead of text.
+    /// Print JSON instead of text.
     #[arg(long)]
     pub(super) json: bool,
 }

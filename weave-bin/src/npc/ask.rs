@@ -1,4 +1,4 @@
-//! `weave npc status | explain | blocked`: questions to the controller of this node.
+//! `weave npc status | explain | blocked | rules`: questions to the controller of this node.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use weave_npc::verdict::Answer;
 
 use super::args::{Blocked, Explain, Place, Status as StatusArguments};
 use super::controller::blocked::Record;
+use super::controller::counted::{self, Counted};
 use super::controller::status::Status;
 use super::error::Error;
 use super::{Outcome, decide};
@@ -66,6 +67,16 @@ pub(super) fn blocked(arguments: &Blocked) -> Result<Outcome, Error> {
     let minutes = arguments.minutes;
     let _ = writeln!(text, "{} in the last {minutes} minutes", records.len());
     Ok(Outcome::shown(text))
+}
+
+/// `weave npc rules`.
+pub(super) fn rules(arguments: &StatusArguments) -> Result<Outcome, Error> {
+    let body = get(&arguments.place, "/rules")?;
+    if arguments.json {
+        return Ok(Outcome::shown(body));
+    }
+    let rules: Vec<Counted> = serde_json::from_str(&body)?;
+    Ok(Outcome::shown(counted::text(&rules)))
 }
 
 /// The body of a page of the controller.

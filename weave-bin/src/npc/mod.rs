@@ -4,7 +4,7 @@
 //! args → input (files → world) ─┬→ decide   one flow with its reason, or the whole table
 //!                               ├→ render   the nft ruleset of a node
 //!                               └→ diff     the flows that change
-//! args → ask ── HTTP ── controller          status, explain, blocked
+//! args → ask ── HTTP ── controller          status, explain, blocked, rules
 //! ```
 //!
 //! The answers come from `weave-npc`; this module reads files and prints.
@@ -86,6 +86,7 @@ fn carry_out(command: &Command) -> Result<Outcome, Error> {
         Command::Status(status) => ask::status(status),
         Command::Explain(explain) => ask::explain(explain),
         Command::Blocked(blocked) => ask::blocked(blocked),
+        Command::Rules(rules) => ask::rules(rules),
     }
 }
 

@@ -68,6 +68,14 @@ fn real_packets_draw_the_table_that_decide_gives_also_while_manifests_change() {
     assert_eq!(storm["leaked"], 0);
     assert_eq!(storm["allowed_lost"], 0);
     assert!(storm["allowed_sent"].as_u64().unwrap() > 100, "{storm}");
+    let streams = &storm["streams"];
+    // One port, two families, twelve pairs of pods.
+    assert_eq!(streams["opened"], 24, "{storm}");
+    assert_eq!(
+        (&streams["broken"], &streams["lost"]),
+        (&0.into(), &0.into())
+    );
+    assert!(streams["sent"].as_u64().unwrap() > 100, "{storm}");
     lab.assert_gone();
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod attach;
+mod closed;
 #[cfg(feature = "kube")]
 mod cluster;
 #[path = "../host/ground.rs"]
@@ -188,6 +189,33 @@ fn a_blocked_connection_is_logged_explained_and_counted() {
     let page = node.try_get("/metrics").unwrap().body;
     let family = "weavenpc_blocked_connections_total{protocol=\"tcp\",dport=\"5432\"} ";
     assert!(page.contains(family), "{page}");
+}
+
+#[test]
+fn rules_count_the_connections_they_decide() {
+    let Some(mut node) = Node::new("rules", &[]) else {
+        return;
+    };
+    let [web, db, other] = ["10.32.0.2", "10.32.0.3", "10.32.0.4"].map(|ip| node.pod(ip));
+    node.write("world.yaml", WORLD);
+    node.write("policy.yaml", POLICY);
+    node.start(&[]);
+
+    assert!(reaches(&web, &db, "10.32.0.3:80"), "{}", node.log());
+    assert!(!reaches(&other, &db, "10.32.0.3:81"), "{}", node.log());
+
+    let shown = node.weave("npc rules --json");
+    let rules: Vec<Value> = serde_json::from_slice(&shown.stdout).unwrap();
+    let found = |outcome: &str, rule: &str| {
+        let is_it = |found: &&Value| found["outcome"] == outcome && found["rule"] == rule;
+        let found = rules.iter().find(is_it);
+        found.and_then(|found| found["packets"].as_u64())
+    };
+    assert_eq!(found("allowed", "shop/db#0"), Some(1), "{rules:?}");
+    let denied = found("denied", "ingress denied by shop/db");
+    assert!(denied.is_some_and(|packets| packets >= 1), "{rules:?}");
+    let text = String::from_utf8(node.weave("npc rules").stdout).unwrap();
+    assert!(text.contains("ingress  allowed  shop/db#0"), "{text}");
 }
 
 #[test]

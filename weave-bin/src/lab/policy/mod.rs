@@ -17,6 +17,7 @@ mod probe;
 pub(super) mod scene;
 mod sctp;
 mod storm;
+mod streams;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -60,7 +61,7 @@ pub(crate) struct Arguments {
           value_parser = clap::value_parser!(u64).range(50..=60_000))]
     wait: u64,
     /// End and start all controllers this often, by SIGTERM and SIGKILL in turn, while all pairs
-    /// send datagrams at the UDP ports.
+    /// send datagrams at the UDP ports and streams over the TCP ports go on.
     #[arg(long, default_value_t = 0, value_name = "N")]
     restarts: usize,
     /// Print one JSON object instead of pictures.
@@ -284,9 +285,9 @@ impl Lab<'_> {
             .iter()
             .zip(asks)
             .filter_map(|(found, ask)| Some((ask?, found.answer.allowed)))
-            .filter(|(ask, _)| matches!(ask.transport, Transport::Port(Protocol::Udp, _)))
             .collect();
-        if flows.is_empty() {
+        let is_udp = |port: &Transport| matches!(port, Transport::Port(Protocol::Udp, _));
+        if !flows.iter().any(|(ask, _)| is_udp(&ask.transport)) {
             let reason = "a storm needs a UDP port: name one with --ports";
             return Err(Error::State(reason.to_owned()));
         }

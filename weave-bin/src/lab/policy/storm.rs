@@ -2,8 +2,9 @@
 //!
 //! Every pair of pods sends datagrams at every UDP port, allowed or not, and the receivers never
 //! answer: each datagram is the first of its connection as far as the kernel knows, so each is
-//! judged. Invariant: a datagram that arrives over a forbidden pair is a leak, and one that does not
-//! arrive over an allowed pair is a loss, whatever the controllers were doing.
+//! judged. Beside them [streams](super::streams) go on that were there before. Invariant: a datagram
+//! that arrives over a forbidden pair is a leak, and one that does not arrive over an allowed pair is
+//! a loss, whatever the controllers were doing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -19,6 +20,7 @@ use weave_datapath::netns::Namespace;
 use weave_npc::model::{Protocol, Transport};
 
 use super::probe::Ask;
+use super::streams::{Lines, Streams};
 use crate::lab::error::Error;
 
 /// What became of the datagrams.
@@ -38,14 +40,19 @@ pub(super) struct Storm {
     pub(super) forbidden_sent: u64,
     /// Those of them that arrived.
     pub(super) leaked: u64,
+    /// The connections that were there before.
+    pub(super) streams: Streams,
     /// How long it went on, in seconds.
     pub(super) seconds: f64,
 }
 
 impl Storm {
-    /// Whether nothing leaked and nothing was lost.
+    /// Whether nothing leaked, nothing was lost and no stream broke.
     pub(super) fn passed(&self) -> bool {
-        self.leaked == 0 && self.allowed_lost == 0 && self.allowed_sent + self.forbidden_sent > 0
+        self.leaked == 0
+            && self.allowed_lost == 0
+            && self.allowed_sent + self.forbidden_sent > 0
+            && self.streams.passed()
     }
 }
 
@@ -54,7 +61,8 @@ impl fmt::Display for Storm {
         write!(
             f,
             "{} restarts in {:.1} s: {} of {} forbidden datagrams leaked ({} flows), {} of {} \
-             allowed ones lost ({} flows)",
+             allowed ones lost ({} flows); {} of {} streams broken, {} of {} blocks lost, {} \
+             segments sent again, at most {:.0} ms there and back",
             self.restarts,
             self.seconds,
             self.leaked,
@@ -62,22 +70,29 @@ impl fmt::Display for Storm {
             self.forbidden_flows,
             self.allowed_lost,
             self.allowed_sent,
-            self.allowed_flows
-        )
+            self.allowed_flows,
+            self.streams.broken,
+            self.streams.opened,
+            self.streams.lost,
+            self.streams.sent,
+            self.streams.resent,
+            self.streams.longest_ms
+        )?;
+        (self.streams.reasons.iter()).try_for_each(|reason| write!(f, "\n  {reason}"))
     }
 }
 
 /// A storm that goes on.
 pub(super) struct Running {
     stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<io::Result<Counts>>,
+    thread: std::thread::JoinHandle<io::Result<(Counts, Streams)>>,
     allowed: Vec<bool>,
     begun: Instant,
 }
 
 impl Running {
-    /// Begins. `flows` are the pairs at UDP ports with what is decided about them; each sends one
-    /// datagram every `interval`.
+    /// Begins. `flows` are pairs at ports with what is decided about them; each at a UDP port sends
+    /// one datagram every `interval`, and each at a TCP port that is allowed keeps a stream.
     ///
     /// # Errors
     /// A socket that cannot be opened.
@@ -87,14 +102,18 @@ impl Running {
         interval: Duration,
     ) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::kernel("sockets of the storm", error);
-        let sockets = Sockets::open(places, flows).map_err(failed)?;
+        let is_udp = |ask: &Ask| matches!(ask.transport, Transport::Port(Protocol::Udp, _));
+        let datagrams = flows.iter().filter(|(ask, _)| is_udp(ask));
+        let datagrams: Vec<(Ask, bool)> = datagrams.copied().collect();
+        let sockets = Sockets::open(places, &datagrams).map_err(failed)?;
+        let lines = Lines::open(places, flows).map_err(failed)?;
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
-        let thread = std::thread::spawn(move || sockets.run(interval, &flag));
+        let thread = std::thread::spawn(move || sockets.run(lines, interval, &flag));
         Ok(Self {
             stop,
             thread,
-            allowed: flows.iter().map(|(_, is_allowed)| *is_allowed).collect(),
+            allowed: datagrams.iter().map(|(_, allowed)| *allowed).collect(),
             begun: Instant::now(),
         })
     }
@@ -106,13 +125,14 @@ impl Running {
     pub(super) fn finish(self, restarts: usize) -> Result<Storm, Error> {
         self.stop.store(true, Ordering::Relaxed);
         let seconds = self.begun.elapsed().as_secs_f64();
-        let counts = self
+        let (counts, streams) = self
             .thread
             .join()
             .map_err(|_| Error::State("the storm ended by itself".to_owned()))?
             .map_err(|error| Error::kernel("sockets of the storm", error))?;
         let mut storm = Storm {
             restarts,
+            streams,
             seconds,
             ..Storm::default()
         };
@@ -168,7 +188,12 @@ impl Sockets {
     }
 
     /// Sends round after round until told to stop, then waits for what is under way.
-    fn run(&self, interval: Duration, stop: &AtomicBool) -> io::Result<Counts> {
+    fn run(
+        &self,
+        mut lines: Lines,
+        interval: Duration,
+        stop: &AtomicBool,
+    ) -> io::Result<(Counts, Streams)> {
         let flows = self.clients.len();
         let mut counts = Counts {
             sent: vec![0; flows],
@@ -182,6 +207,7 @@ impl Sockets {
                 counts.sent[index] += 1;
             }
             self.collect(&mut counts)?;
+            lines.turn();
             next += interval;
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
@@ -190,7 +216,7 @@ impl Sockets {
             self.collect(&mut counts)?;
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(counts)
+        Ok((counts, lines.finish()?))
     }
 
     fn collect(&self, counts: &mut Counts) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! | `GET /status` | [`Status`](super::status::Status) as JSON |
 //! | `GET /explain?from=&to=&port=` | list of decisions as JSON; 400 if an end is not known |
 //! | `GET /blocked?since=SECONDS` | list of [`Record`](super::blocked::Record)s as JSON |
+//! | `GET /rules` | list of [`Counted`](super::counted::Counted) as JSON |
 //! | `GET /sync?wait=SECONDS` | 200 when what the source says now is in force; 504 if not in time |
 //! | `POST /pod` | form `namespace`, `name`, `uid`, `address`…, `wait`: 200 when the rules know them |
 //! | `DELETE /pod?namespace=&name=&address=` | 204 |
@@ -37,6 +38,7 @@ pub(super) fn control(handle: Handle) -> Router {
         .route("/status", get(status))
         .route("/explain", get(explain))
         .route("/blocked", get(blocked))
+        .route("/rules", get(rules))
         .route("/sync", get(sync))
         .route("/pod", post(place).merge(delete(release)))
         .route("/guard", post(guard))
@@ -94,6 +96,14 @@ async fn blocked(State(handle): State<Handle>, Query(pairs): Query<Pairs>) -> Re
     let asked = handle.ask(|reply| Request::Blocked(since, reply));
     match asked.await {
         Ok(records) => json(&records),
+        Err(stopping) => gone(stopping),
+    }
+}
+
+async fn rules(State(handle): State<Handle>) -> Response {
+    match handle.ask(Request::Counted).await {
+        Ok(Ok(counted)) => json(&counted),
+        Ok(Err(reason)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &reason),
         Err(stopping) => gone(stopping),
     }
 }

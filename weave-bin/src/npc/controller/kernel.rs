@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 use tracing::{debug, info, warn};
-use weave_npc::compile::isolated_in;
+use weave_npc::compile::{Options, closed, isolated_in};
 use weave_npc::conntrack::{Connection, Conntrack, Filter, is_forbidden};
 use weave_npc::engine::Engine;
 use weave_npc::netlink::{Changes, Keeper, NetlinkError, Nft, Report, Way};
-use weave_npc::ruleset::{TableId, Transaction, Walk};
+use weave_npc::ruleset::{IfName, TableId, Transaction, Walk};
+
+use super::counted::{Counted, counted};
 
 /// The kernel's side of the controller.
 #[derive(Debug)]
@@ -82,6 +84,33 @@ impl Kernel {
         Ok(seen
             .map(|seen| isolated_in(&seen.table))
             .unwrap_or_default())
+    }
+
+    /// What the rules in the kernel have counted. It is read by a connection of its own: what this
+    /// one knows of the table stays what it is.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(super) fn counted(&self) -> Result<Vec<Counted>, NetlinkError> {
+        let seen = Nft::open()?.read(self.keeper.id())?;
+        Ok(seen.as_ref().map(counted).unwrap_or_default())
+    }
+
+    /// Closes the pods behind `bridge` if there are no rules at all; true if it did.
+    ///
+    /// # Errors
+    /// The table cannot be read or made.
+    pub(super) fn close(
+        &mut self,
+        bridge: IfName,
+        options: &Options,
+    ) -> Result<bool, NetlinkError> {
+        let id = self.keeper.id().clone();
+        if self.keeper.nft().read(&id)?.is_some() {
+            return Ok(false);
+        }
+        self.keeper.set(&closed(bridge, options).1)?;
+        Ok(true)
     }
 
     /// Carries out `change`, after which the rules are those of `engine`; true if the kernel has

@@ -10,10 +10,13 @@
 pub(super) mod blocked;
 #[cfg(feature = "kube")]
 mod cluster;
+pub(super) mod counted;
+mod ears;
 mod files;
 mod guard;
 mod http;
 mod kernel;
+mod line;
 mod metrics;
 mod old;
 mod ready;
@@ -23,6 +26,7 @@ pub(super) mod status;
 mod sysctl;
 mod task;
 mod view;
+mod waiting;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use weave_npc::model::Transport;
 use weave_npc::verdict::Answer;
 
 use super::blocked::Record;
+use super::counted::Counted;
 use super::status::Status;
 use super::task::Input;
 
@@ -33,6 +34,8 @@ pub(super) enum Request {
     Metrics(oneshot::Sender<String>),
     /// Whether a connection is allowed, and why.
     Explain(Question, oneshot::Sender<Result<Vec<Answer>, String>>),
+    /// How often each rule decided.
+    Counted(oneshot::Sender<Result<Vec<Counted>, String>>),
     /// What was blocked since then.
     Blocked(Duration, oneshot::Sender<Vec<Record>>),
 }

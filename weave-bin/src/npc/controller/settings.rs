@@ -31,6 +31,8 @@ pub(in crate::npc) struct Settings {
     pub(super) options: Options,
     /// The bridge, for old rules and the guard.
     pub(super) bridge: String,
+    /// Whether pods are closed until policies are known, if no rules are there.
+    pub(super) fails_closed: bool,
     /// Whether connections that lost permission go on.
     pub(super) keeps_connections: bool,
     /// Whether pods are held to their own addresses.
@@ -88,6 +90,11 @@ const EFFECTIVE: &[Flag] = &[
         "ADDR",
         CONTROL,
         "address or socket that answers status, explain and the CNI plugin",
+    ),
+    Flag::switch("fail-closed").explained(
+        "",
+        "",
+        "let no new connection pass until policies are known, if a start finds no rules",
     ),
     Flag::switch("filter-own-node").explained(
         "",
@@ -171,6 +178,7 @@ impl Settings {
             source: manifests.map_or(Source::Cluster, |path| Source::Files(path.into())),
             options,
             bridge: given.value("weave-bridge").unwrap_or("weave").to_owned(),
+            fails_closed: is_on("fail-closed", false),
             keeps_connections: is_on("keep-connections", false),
             guards: is_on("guard", true),
             style: style(&given)?,
@@ -256,6 +264,7 @@ mod tests {
 
         assert_eq!(&*settings.node, "n1");
         assert!(settings.options.allow_multicast && settings.guards);
+        assert!(!settings.fails_closed && read("--fail-closed").unwrap().fails_closed);
         assert_eq!(settings.style, Style::Sentence);
         assert_eq!(settings.control.to_string(), CONTROL);
         assert_eq!(read("--metrics-addr=").unwrap().metrics, None);

@@ -11,22 +11,24 @@
 
 use std::time::{Duration, Instant as Moment, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use weave_npc::engine::{Claim, Engine, Event, Kind, may_tighten};
+use weave_npc::engine::{Engine, Event, Kind, may_tighten};
 use weave_npc::model::{Key, Object};
-use weave_npc::netlink::Monitor;
-use weave_npc::nflog::{Logged, Reader};
+use weave_npc::nflog::Logged;
+use weave_npc::ruleset::IfName;
 
-use super::blocked::{Journal, Record};
+use super::blocked::Journal;
+use super::ears::{Ears, Heard};
 use super::guard::Guard;
 use super::kernel::Kernel;
-use super::ready::Ready;
+use super::line::print;
 use super::request::Request;
-use super::settings::{Settings, Source, Style};
+use super::settings::{Settings, Source};
+use super::waiting::{Awaited, Waiters};
 use super::{old, sysctl};
 
 /// What comes in.
@@ -54,46 +56,25 @@ pub(super) struct Task {
     pub(super) journal: Journal,
     pub(super) source_faults: Vec<String>,
     pub(super) source_errors: u64,
-    pub(super) log_fault: Option<String>,
     pub(super) sysctl_faults: Vec<String>,
+    pub(super) ears: Ears,
     inbox: mpsc::Receiver<Input>,
-    monitor: Option<Ready<Monitor>>,
-    reader: Option<Ready<Reader>>,
     stop: CancellationToken,
     started: Moment,
     repair_due: Option<Instant>,
     cut_due: Option<Instant>,
     check_at: Instant,
     verify_at: Instant,
-    waiting: Vec<Waiting>,
+    waiters: Waiters,
     /// Looks of the source that found nothing new.
     looks: u64,
     is_programmed: bool,
 }
 
-/// Somebody who waits.
-#[derive(Debug)]
-struct Waiting {
-    what: Awaited,
-    until: Instant,
-    /// When a pod of the name will do, whatever its identity.
-    relax_at: Option<Instant>,
-    reply: oneshot::Sender<Result<(), String>>,
-}
-
-#[derive(Debug)]
-enum Awaited {
-    /// The addresses of a pod are in the rules.
-    Placed(Claim),
-    /// The source has looked so often, and what it found is in the rules.
-    Looked(u64),
-}
-
 enum Wake {
     Stop,
     Input(Input),
-    Changed,
-    Logged,
+    Heard(Heard),
     Time,
 }
 
@@ -115,22 +96,23 @@ impl Task {
             journal: Journal::default(),
             source_faults: Vec::new(),
             source_errors: 0,
-            log_fault: None,
             sysctl_faults: Vec::new(),
+            ears: Ears::default(),
             inbox,
-            monitor: None,
-            reader: None,
             stop,
             started: Moment::now(),
             repair_due: None,
             cut_due: None,
             check_at: now,
             verify_at: now + VERIFY,
-            waiting: Vec::new(),
+            waiters: Waiters::default(),
             looks: 0,
             is_programmed: false,
         };
         task.carry();
+        if task.settings.fails_closed {
+            task.close();
+        }
         task
     }
 
@@ -140,7 +122,8 @@ impl Task {
             match self.wait().await {
                 Wake::Stop => return,
                 Wake::Input(input) => self.handle(input),
-                Wake::Changed | Wake::Logged | Wake::Time => {}
+                Wake::Heard(heard) => self.heed(heard),
+                Wake::Time => {}
             }
             for _ in 0..AT_ONCE {
                 match self.inbox.try_recv() {
@@ -154,56 +137,10 @@ impl Task {
 
     async fn wait(&mut self) -> Wake {
         let due = self.due();
-        let Self {
-            inbox,
-            monitor,
-            reader,
-            stop,
-            ..
-        } = self;
-        let changed = async {
-            match monitor {
-                Some(monitor) => monitor.read(|monitor| (monitor.drain(), false)).await,
-                None => std::future::pending().await,
-            }
-        };
-        let logged = async {
-            match reader {
-                Some(reader) => {
-                    let drain = |reader: &mut Reader| match reader.drain(PACKETS) {
-                        Ok(received) => (Ok((received.packets, received.lost)), received.is_more),
-                        Err(error) => (Err(error), false),
-                    };
-                    reader.read(drain).await
-                }
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = stop.cancelled() => Wake::Stop,
-            input = inbox.recv() => input.map_or(Wake::Stop, Wake::Input),
-            outcome = changed => {
-                match outcome {
-                    Ok(Ok(changes)) => {
-                        let is_ours = self.kernel.concern(&changes);
-                        let guard = self.guard.as_mut();
-                        if is_ours || guard.is_some_and(|guard| guard.concern(&changes)) {
-                            let due = Instant::now() + SETTLE;
-                            self.repair_due.get_or_insert(due);
-                        }
-                    }
-                    // The next check opens another one.
-                    Ok(Err(_)) | Err(_) => self.monitor = None,
-                }
-                Wake::Changed
-            }
-            outcome = logged => {
-                match outcome {
-                    Ok(Ok((packets, lost))) => self.show(&packets, lost),
-                    Ok(Err(_)) | Err(_) => self.reader = None,
-                }
-                Wake::Logged
-            }
+            () = self.stop.cancelled() => Wake::Stop,
+            input = self.inbox.recv() => input.map_or(Wake::Stop, Wake::Input),
+            heard = self.ears.hear() => Wake::Heard(heard),
             () = sleep_until(due) => Wake::Time,
         }
     }
@@ -211,9 +148,7 @@ impl Task {
     fn due(&self) -> Instant {
         let engine = self.engine.poll_timeout().map(|due| self.moment(due));
         let retry = self.kernel.retry_at().map(Instant::from_std);
-        let waits = self.waiting.iter();
-        let waiting = waits.map(|one| one.relax_at.map_or(one.until, |at| at.min(one.until)));
-        let waiting = waiting.min();
+        let waiting = self.waiters.due();
         let due = [engine, retry, self.repair_due, self.cut_due, waiting];
         let due = due.into_iter().flatten().min();
         let first = self.check_at.min(self.verify_at);
@@ -243,6 +178,22 @@ impl Task {
             Input::Faults(faults) => self.note_faults(faults),
             Input::Moving => {}
             Input::Request(request) => self.answer(request),
+        }
+    }
+
+    fn heed(&mut self, heard: Heard) {
+        match heard {
+            Heard::Changes(changes) => {
+                let is_ours = self.kernel.concern(&changes);
+                let guard = self.guard.as_mut();
+                if is_ours || guard.is_some_and(|guard| guard.concern(&changes)) {
+                    let due = Instant::now() + SETTLE;
+                    self.repair_due.get_or_insert(due);
+                }
+            }
+            Heard::Packets(packets, lost) => self.show(&packets, lost),
+            // The next check opens another ear.
+            Heard::Nothing => {}
         }
     }
 
@@ -286,13 +237,8 @@ impl Task {
             Request::Place(claim, until, reply) => {
                 let hold = until.saturating_duration_since(Instant::now()) + HOLD;
                 self.engine.handle_claim(self.now(), claim.clone(), hold);
-                let relax_at = claim.uid.is_some().then(|| Instant::now() + RELAX);
-                self.waiting.push(Waiting {
-                    what: Awaited::Placed(claim),
-                    until,
-                    relax_at,
-                    reply,
-                });
+                let what = Awaited::Placed(claim);
+                self.waiters.add(Instant::now(), what, until, reply);
             }
             Request::Release(claim) => {
                 let (pod, addresses) = (&claim.pod, &claim.addresses);
@@ -312,12 +258,8 @@ impl Task {
                     Source::Files(_) => self.looks + 2,
                     Source::Cluster => self.looks,
                 };
-                self.waiting.push(Waiting {
-                    what: Awaited::Looked(looks),
-                    until,
-                    relax_at: None,
-                    reply,
-                });
+                let what = Awaited::Looked(looks);
+                self.waiters.add(Instant::now(), what, until, reply);
             }
             Request::Status(reply) => {
                 let _ = reply.send(self.status());
@@ -328,6 +270,10 @@ impl Task {
             }
             Request::Explain(question, reply) => {
                 let _ = reply.send(self.explain(&question));
+            }
+            Request::Counted(reply) => {
+                let counted = self.kernel.counted();
+                let _ = reply.send(counted.map_err(|error| error.to_string()));
             }
             Request::Blocked(since, reply) => {
                 let _ = reply.send(self.journal.since(wall(), since));
@@ -397,31 +343,9 @@ impl Task {
             warn!("{fault}");
         }
         self.sysctl_faults = faults;
-        if self.monitor.is_none() {
-            let opened = Monitor::open().map_err(|error| error.to_string());
-            match opened.and_then(|it| Ready::new(it).map_err(|error| error.to_string())) {
-                Ok(monitor) => {
-                    self.monitor = Some(monitor);
-                    // What happened before nobody told.
-                    self.repair_due = Some(Instant::now());
-                }
-                Err(error) => warn!("not told of changes by others: {error}"),
-            }
-        }
-        if self.reader.is_none() {
-            let options = &self.settings.options;
-            let bytes = usize::try_from(options.log_bytes).unwrap_or(usize::MAX);
-            let opened = Reader::open(options.log_group, bytes).map_err(|error| error.to_string());
-            match opened.and_then(|it| Ready::new(it).map_err(|error| error.to_string())) {
-                Ok(reader) => (self.reader, self.log_fault) = (Some(reader), None),
-                Err(error) => {
-                    let fault = format!("blocked connections are not logged: {error}");
-                    if self.log_fault.as_ref() != Some(&fault) {
-                        warn!("{fault}");
-                    }
-                    self.log_fault = Some(fault);
-                }
-            }
+        if self.ears.open(&self.settings.options) {
+            // What happened before nobody told.
+            self.repair_due = Some(Instant::now());
         }
         if self.guard.is_none() && self.settings.guards {
             match Guard::open() {
@@ -445,43 +369,43 @@ impl Task {
         }
     }
 
-    /// Lets claims that have waited go to a pod of the name. A static pod is one thing to the kubelet
-    /// and another to the API server, with another identity.
+    /// Closes the node if nothing is in force. Bridged packets pass the rules only if the switches
+    /// are set, so these come first.
+    fn close(&mut self) {
+        self.sysctl_faults = sysctl::ensure();
+        let bridge = match IfName::new(&self.settings.bridge) {
+            Ok(bridge) => bridge,
+            Err(error) => return warn!("not closed: bridge {:?}: {error}", self.settings.bridge),
+        };
+        match self.kernel.close(bridge, &self.settings.options) {
+            Ok(true) => info!("no new connection passes until policies are known"),
+            Ok(false) => {}
+            Err(error) => warn!("not closed: {error}"),
+        }
+    }
+
+    /// Lets claims that have waited go to a pod of the name.
     fn relax(&mut self, now: Instant) {
         let since_start = self.now();
-        for one in &mut self.waiting {
-            if one.relax_at.is_none_or(|at| at > now) {
-                continue;
-            }
-            one.relax_at = None;
-            if let Awaited::Placed(claim) = &one.what {
-                let any = Claim::new(claim.pod.clone(), claim.addresses.iter().copied());
-                let hold = one.until.saturating_duration_since(now) + HOLD;
-                self.engine.handle_claim(since_start, any, hold);
-            }
+        for (claim, left) in self.waiters.relax(now) {
+            self.engine.handle_claim(since_start, claim, left + HOLD);
         }
     }
 
     /// Answers those who wait for what is there, or have waited long enough.
     fn resolve(&mut self, now: Instant) {
-        let is_current = self.kernel.is_current();
-        let (engine, looks) = (&self.engine, self.looks);
-        let mut left = Vec::new();
-        for one in std::mem::take(&mut self.waiting) {
-            let is_there = is_current
-                && match &one.what {
-                    Awaited::Placed(claim) => engine.is_placed(&claim.pod, &claim.addresses),
-                    Awaited::Looked(wanted) => engine.is_settled() && looks >= *wanted,
-                };
-            if is_there {
-                let _ = one.reply.send(Ok(()));
-            } else if one.until <= now {
-                let _ = one.reply.send(Err(self.reason(&one.what)));
-            } else if !one.reply.is_closed() {
-                left.push(one);
+        let mut waiters = std::mem::take(&mut self.waiters);
+        let is_there = |what: &Awaited| self.is_there(what);
+        waiters.resolve(now, is_there, |what| self.reason(what));
+        self.waiters = waiters;
+    }
+
+    fn is_there(&self, what: &Awaited) -> bool {
+        self.kernel.is_current()
+            && match what {
+                Awaited::Placed(claim) => self.engine.is_placed(&claim.pod, &claim.addresses),
+                Awaited::Looked(wanted) => self.engine.is_settled() && self.looks >= *wanted,
             }
-        }
-        self.waiting = left;
     }
 
     /// Why somebody has waited in vain.
@@ -500,23 +424,6 @@ impl Task {
     }
 }
 
-fn print(record: &Record, style: Style) {
-    let sentence = record.sentence();
-    match style {
-        Style::Sentence => warn!("{sentence}"),
-        Style::Detail => {
-            let direction = record.direction.as_deref().unwrap_or("unknown");
-            let (from, to) = (record.from_pod.as_deref(), record.to_pod.as_deref());
-            let (from, to) = (from.unwrap_or("-"), to.unwrap_or("-"));
-            warn!(%direction, %from, %to, reason = %record.reason, "{sentence}");
-        }
-        Style::Json => match serde_json::to_string(record) {
-            Ok(json) => warn!(record = %json, "{sentence}"),
-            Err(error) => warn!(%error, "{sentence}"),
-        },
-    }
-}
-
 fn wall() -> Duration {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default()
@@ -524,15 +431,11 @@ fn wall() -> Duration {
 
 /// Inputs taken over before anything is done about them.
 const AT_ONCE: usize = 10_000;
-/// Logged packets that are looked at in one go.
-const PACKETS: usize = 64;
 /// Programs change rules in several steps; repairs wait for the rest of them.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Between looks at what nobody tells of.
 const CHECK: Duration = Duration::from_secs(10);
 /// Between comparisons of the whole table.
 const VERIFY: Duration = Duration::from_secs(30);
-/// How long a pod with the very identity is waited for.
-const RELAX: Duration = Duration::from_secs(3);
 /// How long an address stays closed whose pod is not known.
 const HOLD: Duration = Duration::from_secs(60);

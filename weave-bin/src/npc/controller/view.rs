@@ -19,7 +19,7 @@ impl Task {
             .source_faults
             .iter()
             .chain(&self.kernel.tally.fault)
-            .chain(&self.log_fault)
+            .chain(&self.ears.log_fault)
             .chain(&self.sysctl_faults)
             .chain(guard.and_then(|guard| guard.fault.as_ref()));
         Status {

@@ -3,9 +3,11 @@
 //! For each number of policies there is a host of its own with two pods on its bridge, once with our
 //! rules in the kernel and once with a linear list of iptables rules that means the same; all are
 //! measured in turns. Invariant: hosts differ in their rules and in nothing else, and numbers that
-//! are compared come from the same rounds.
+//! are compared come from the same rounds or turns.
 
+mod interval;
 mod report;
+mod turns;
 mod world;
 
 use std::io;
@@ -23,8 +25,9 @@ use weave_npc::model::World;
 use weave_npc::netlink::{Keeper, Nft};
 
 use self::report::{Report, Samples};
+use self::turns::alternate;
 use self::world::Policies;
-use super::load::{self, Placement, Span};
+use super::load::{self, Placement};
 use super::paths::Ends;
 use super::stats::nearest_rank;
 use crate::lab::error::Error;
@@ -40,18 +43,22 @@ pub(crate) struct Arguments {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// Rounds; each takes one sample of everything.
-    #[arg(long, default_value_t = 15, value_name = "N",
+    /// Rounds; each takes one sample of new connections to every host.
+    #[arg(long, default_value_t = 41, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Connections in each sample.
-    #[arg(long, default_value_t = 1000, value_name = "N",
+    #[arg(long, default_value_t = 500, value_name = "N",
           value_parser = clap::value_parser!(u32).range(10..=20_000))]
     connections: u32,
-    /// Milliseconds that each sample of a stream takes.
-    #[arg(long, default_value_t = 250, value_name = "MS",
-          value_parser = clap::value_parser!(u64).range(50..=10_000))]
-    stream: u64,
+    /// Turns in which a stream of each host and one without policies are compared: four windows.
+    #[arg(long, default_value_t = 60, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    turns: u32,
+    /// Milliseconds of each window of a stream.
+    #[arg(long, default_value_t = 40, value_name = "MS",
+          value_parser = clap::value_parser!(u64).range(5..=10_000))]
+    window: u64,
     /// Prefix of the names of all namespaces.
     #[arg(long, default_value = "weave-bench-policy", value_name = "NAME")]
     name: String,
@@ -121,21 +128,42 @@ async fn measured(arguments: &Arguments, progress: &Progress) -> Result<Report, 
     }
     let placement =
         Placement::of_this_process().map_err(|error| Error::kernel("choose processors", error))?;
+    let broken = |error| Error::kernel("a path that is measured", error);
     let mut samples = vec![Samples::default(); hosts.len()];
     for round in 0..=arguments.rounds {
         progress.update(&format!("round {round} of {}", arguments.rounds));
-        for (host, samples) in hosts.iter().zip(&mut samples) {
-            let one = sample(host, arguments, &placement)
-                .map_err(|error| Error::kernel("a path that is measured", error))?;
+        for at in order(round, hosts.len()) {
+            let one = newcomers(&hosts[at], arguments.connections, &placement).map_err(broken)?;
             // The first round warms caches and learns neighbours.
             if round > 0 {
-                samples.add(one);
+                samples[at].connections.push(one);
             }
         }
     }
+    let base = hosts
+        .iter()
+        .zip(Rules::ALL)
+        .find(|(_, rules)| *rules == Rules::Ours(0));
+    let (base, _) = base.ok_or_else(|| Error::State("there is nothing to compare".to_owned()))?;
+    for ((host, samples), number) in hosts.iter().zip(&mut samples).zip(1..) {
+        progress.update(&format!("stream {number} of {}", Rules::ALL.len()));
+        samples.streams = streams([base, host], arguments, &placement).map_err(broken)?;
+    }
     let pairs = Rules::ALL.into_iter().zip(samples);
-    Report::new(pairs, arguments.rounds, begun.elapsed())
+    let counts = (arguments.rounds, arguments.turns);
+    Report::new(pairs, counts, begun.elapsed())
         .ok_or_else(|| Error::State("a sample is missing; nothing to compare".to_owned()))
+}
+
+/// The order in which hosts are visited: each round begins with another one, and every second goes
+/// backwards, so that none always follows the same neighbour.
+fn order(round: u32, count: usize) -> Vec<usize> {
+    let first = usize::try_from(round).unwrap_or(0) % count.max(1);
+    let mut order: Vec<usize> = (0..count).map(|at| (at + first) % count).collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 /// Where a host and its pods are.
@@ -224,9 +252,8 @@ fn feed(program: &str, text: &str) -> io::Result<()> {
     Err(io::Error::other(words))
 }
 
-/// Microseconds of a new connection, and bytes a second of a stream.
-fn sample(host: &Host, arguments: &Arguments, placement: &Placement) -> io::Result<(f64, f64)> {
-    let count = arguments.connections;
+/// Microseconds of a new connection.
+fn newcomers(host: &Host, count: u32, placement: &Placement) -> io::Result<f64> {
     let target = host.listener.local_addr()?;
     let mut times = host
         .ends
@@ -234,13 +261,21 @@ fn sample(host: &Host, arguments: &Arguments, placement: &Placement) -> io::Resu
         .run(|| connect(&host.listener, target, count, placement))
         .map_err(io::Error::other)??;
     // The median: what else runs on the machine lengthens a few of them by much.
-    let each = nearest_rank(&mut times, 50).map_or(f64::NAN, |time| f64::from(time) / 1e3);
-    let span = Span {
-        warm_up: Duration::from_millis(30),
-        window: Duration::from_millis(arguments.stream),
-    };
-    let rate = load::tcp::sample(&host.ends.connections(1)?, placement, span)?;
-    Ok((each, rate.per_second))
+    Ok(nearest_rank(&mut times, 50).map_or(f64::NAN, |time| f64::from(time) / 1e3))
+}
+
+/// Bytes a second of a stream of each host, by turn.
+fn streams(
+    [base, other]: [&Host; 2],
+    arguments: &Arguments,
+    placement: &Placement,
+) -> io::Result<Vec<turns::Turn>> {
+    let (one, two) = (base.ends.connections(1)?, other.ends.connections(1)?);
+    let window = Duration::from_millis(arguments.window);
+    match (one.first(), two.first()) {
+        (Some(one), Some(two)) => alternate([one, two], placement, arguments.turns, window),
+        _ => Err(io::Error::other("no stream was opened")),
+    }
 }
 
 /// Connects again and again; nanoseconds of each time.
@@ -265,3 +300,15 @@ fn connect(
 
 /// For a path that is broken.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_round_visits_all_hosts_in_another_order() {
+        assert_eq!(order(0, 3), [0, 1, 2]);
+        assert_eq!(order(1, 3), [0, 2, 1]);
+        assert_eq!(order(2, 3), [2, 0, 1]);
+    }
+}
