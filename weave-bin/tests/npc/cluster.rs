@@ -207,7 +207,11 @@ fn policies_of_a_cluster_are_followed_through_denials_and_outages() {
     });
     // The manifest's rights are enough.
     let role = manifest(&Options::default())["items"][1].clone();
-    cluster.make(&format!("/apis/{RBAC}/v1/clusterroles"), "ClusterRole", &role);
+    cluster.make(
+        &format!("/apis/{RBAC}/v1/clusterroles"),
+        "ClusterRole",
+        &role,
+    );
     cluster.make(
         &format!("/apis/{RBAC}/v1/clusterrolebindings"),
         "ClusterRoleBinding",
