@@ -14,6 +14,9 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
+/// Where the list of peers is in the ConfigMap's annotations.
+pub(crate) const PEERS: &str = "kube-peers.weave.works/peers";
+
 /// What the server does with requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -107,7 +110,7 @@ impl Fake {
             json!({"kind": "ConfigMap", "apiVersion": "v1",
                 "metadata": {"name": "weave-net", "namespace": "kube-system"}})
         });
-        map["metadata"]["annotations"] = json!({"kube-peers.weave.works/peers": list});
+        map["metadata"]["annotations"] = json!({PEERS: list});
         shared.version += 1;
         map["metadata"]["resourceVersion"] = shared.version.to_string().into();
         shared.map = Some(map);
