@@ -10,6 +10,7 @@ mod fake;
 mod kinds;
 mod launch;
 mod real;
+mod server;
 
 use std::time::{Duration, Instant};
 

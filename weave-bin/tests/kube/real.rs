@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use ::kube::{Client, Config};
 
+use crate::server;
+
 /// The two processes and their files.
 pub(crate) struct Real {
     directory: PathBuf,
@@ -61,29 +63,9 @@ impl Real {
 
     /// Starts the API server and waits until it is ready.
     pub(crate) async fn start_server(&mut self) {
-        let file = |name: &str| self.directory.join(name).display().to_string();
-        let log = std::fs::File::create(file("server.log")).unwrap();
-        let child = Command::new(&self.programs.0)
-            .arg(format!("--etcd-servers={}", self.programs.1))
-            .arg("--service-account-issuer=https://kubernetes")
-            .arg(format!("--service-account-key-file={}", file("sa.key")))
-            .arg(format!(
-                "--service-account-signing-key-file={}",
-                file("sa.key")
-            ))
-            .arg("--service-cluster-ip-range=10.96.0.0/16")
-            .arg(format!("--secure-port={}", self.ports[2]))
-            .arg("--bind-address=127.0.0.1")
-            .arg(format!("--cert-dir={}", file("certs")))
-            .arg(format!("--token-auth-file={}", file("tokens.csv")))
-            .arg("--authorization-mode=RBAC")
-            // What needs a privileged container is refused otherwise.
-            .arg("--allow-privileged=true")
-            .arg("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let (program, etcd) = &self.programs;
+        let mut command = server::command(program, &self.directory, etcd, self.ports[2]);
+        let child = command.spawn().unwrap();
         self.server = Some(child);
         let client = self.client("admintoken");
         let end = Instant::now() + Duration::from_secs(180);

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use weave_bin::render::{Options, manifest};
 
 use crate::node::{Node, block_on, reaches};
+use crate::server;
 
 /// etcd and the API server, gone when dropped.
 struct Cluster<'n> {
@@ -48,27 +49,9 @@ impl<'n> Cluster<'n> {
     }
 
     fn start_server(&mut self) {
-        let file = |name: &str| self.node.path(name).display().to_string();
-        let log = fs::File::create(self.node.path("server.log")).unwrap();
-        let mut command = Command::new(&self.program);
-        command
-            .arg(format!("--etcd-servers={ETCD}"))
-            .arg("--service-account-issuer=https://kubernetes")
-            .arg(format!("--service-account-key-file={}", file("sa.key")))
-            .arg(format!(
-                "--service-account-signing-key-file={}",
-                file("sa.key")
-            ))
-            .arg("--service-cluster-ip-range=10.96.0.0/16")
-            .args(["--secure-port=6443", "--bind-address=127.0.0.1"])
-            // There is no default route to find one by.
-            .arg("--advertise-address=10.32.0.1")
-            .arg(format!("--cert-dir={}", file("certs")))
-            .arg(format!("--token-auth-file={}", file("tokens.csv")))
-            .arg("--authorization-mode=RBAC")
-            .arg("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
-            .stdout(Stdio::null())
-            .stderr(log);
+        let mut command = server::command(&self.program, &self.node.path(""), ETCD, 6443);
+        // There is no default route to find one by.
+        command.arg("--advertise-address=10.32.0.1");
         self.server = Some(self.node.host.run(|| command.spawn()).unwrap().unwrap());
         let end = Instant::now() + Duration::from_secs(120);
         while self.ask("GET", "/api/v1/namespaces/kube-system", None)["kind"] != "Namespace" {

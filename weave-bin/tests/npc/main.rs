@@ -11,6 +11,9 @@ mod cluster;
 #[path = "../host/ground.rs"]
 mod ground;
 mod node;
+#[cfg(feature = "kube")]
+#[path = "../kube/server.rs"]
+mod server;
 mod start;
 mod storm;
 

@@ -1,7 +1,8 @@
 //! Whom we could dial: addresses of peers we are not connected to, from the connections of others.
 //!
-//! Looked for at most every [`pace`], which is 100 ms and more in a large mesh, and not at all while there is no room for another connection;
-//! in between the last result stands, from which the targets take what is connected meanwhile. The
+//! Looked for at most every [`pace`], which is 100 ms and more in a large mesh, and not at all while
+//! there is no room for another connection; in between the last result stands, from which the targets
+//! take what is connected meanwhile. The
 //! cost follows the number of peers that are not connected, not that of all connections; in a full
 //! mesh there is nothing to do. Of a missing peer some of those are asked that it lists itself; only
 //! if none of them has an address everybody is.
