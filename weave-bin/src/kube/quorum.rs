@@ -20,6 +20,8 @@ pub enum Start {
     Seed(Vec<String>),
     /// By a vote among so many.
     Consensus(usize),
+    /// Not at all: it is heard from the others.
+    Observer,
 }
 
 impl std::fmt::Display for Start {
@@ -28,6 +30,7 @@ impl std::fmt::Display for Start {
         match self {
             Self::Seed(peers) => write!(f, "seed={}", peers.join(",")),
             Self::Consensus(count) => write!(f, "consensus={count}"),
+            Self::Observer => f.write_str("observer"),
         }
     }
 }
@@ -54,6 +57,10 @@ pub fn decide(
         let start = match (stored, record.seeds()) {
             // Whoever has a ring needs no start; the vote changes nothing then.
             (Some(_), _) | (None, []) => Start::Consensus(voters.max(record.entries().len())),
+            // What we had as the seed is long given away, or taken over after we were gone.
+            (None, seeds) if seeds.contains(&me.peer) && has_others(record, me, nodes) => {
+                Start::Observer
+            }
             (None, seeds) => Start::Seed(seeds.to_vec()),
         };
         return Decision::Follow(start);
@@ -76,6 +83,12 @@ pub fn decide(
             Decision::Create(record, Start::Seed(seeds))
         }
     }
+}
+
+/// Whether another peer with a Node is on the list, which started from the same seed and has the ring.
+fn has_others(record: &Record, me: &Me, nodes: &Nodes) -> bool {
+    let mut others = record.entries().iter().filter(|one| one.peer != me.peer);
+    others.any(|other| other.node != me.node && nodes.find(&other.node).is_some())
 }
 
 #[cfg(test)]
@@ -132,6 +145,25 @@ mod tests {
                 Decision::Follow(start)
             );
         }
+    }
+
+    #[test]
+    fn a_seed_that_lost_its_ring_hears_it_from_the_others() {
+        let all = nodes(&["a", "b"], None);
+        let Decision::Create(mut record, seed) = decide(None, &me("a"), &all, None) else {
+            panic!("not created")
+        };
+        record.join(&me("a"));
+        let again = |record: &Record, nodes: &Nodes| decide(Some(record), &me("a"), nodes, None);
+        assert_eq!(again(&record, &all), Decision::Follow(seed.clone()));
+
+        record.join(&me("b"));
+
+        assert_eq!(again(&record, &all), Decision::Follow(Start::Observer));
+        assert_eq!(Start::Observer.to_string(), "observer");
+        // Nobody is left to hear it from.
+        let alone = nodes(&["a"], None);
+        assert_eq!(again(&record, &alone), Decision::Follow(seed));
     }
 
     #[test]
