@@ -79,7 +79,7 @@ async fn add(host: &Namespace, call: &Call, config: &Config) -> Outcome<String> 
     let mut request = Request::new(&call.container_id, pod, &call.ifname);
     request.bridge.clone_from(&config.bridge);
     request.addresses.clone_from(&config.addresses);
-    request.gateway = config.gateway;
+    request.gateways = config.gateway.into_iter().collect();
 
     if config.dry_run {
         let steps = attach::preview_from(host, &request).await?;

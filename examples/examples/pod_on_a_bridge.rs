@@ -27,7 +27,7 @@ async fn join(host: &Namespace, pod: Namespace) -> Result<(), Box<dyn Error>> {
 
     let mut request = Request::new("0123456789ab", pod, "eth0");
     request.addresses = vec!["10.32.0.2/12".parse()?];
-    request.gateway = Some("10.32.0.1".parse()?);
+    request.gateways = vec!["10.32.0.1".parse()?];
     let attached = attach_from(host, &request).await?;
 
     for step in &attached.changes {

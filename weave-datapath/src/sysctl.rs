@@ -104,10 +104,22 @@ pub(crate) fn without_ipv6(interface: &str) -> Setting {
     Setting::new(interface, "ipv6/conf", "disable_ipv6", "1")
 }
 
+/// An interface with IPv6 addresses: IPv6 is on, also where new interfaces have it off, and
+/// neighbours are as short-lived as those of IPv4.
+pub(crate) fn with_ipv6(interface: &str) -> [Setting; 4] {
+    let [reachable, delay, solicit] = neighbours(interface, "ipv6/neigh");
+    let on = Setting::new(interface, "ipv6/conf", "disable_ipv6", "0");
+    [on, reachable, delay, solicit]
+}
+
 /// Neighbour entries go stale within seconds, so that an address that moved to another pod is
 /// found again quickly. Values of Weave Net (datapath specification, sysctls).
 pub(crate) fn short_lived_neighbours(interface: &str) -> [Setting; 3] {
-    let setting = |name, value| Setting::new(interface, "ipv4/neigh", name, value);
+    neighbours(interface, "ipv4/neigh")
+}
+
+fn neighbours(interface: &str, table: &'static str) -> [Setting; 3] {
+    let setting = |name, value| Setting::new(interface, table, name, value);
     [
         setting("base_reachable_time", "5"),
         setting("delay_first_probe_time", "2"),

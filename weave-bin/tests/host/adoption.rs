@@ -25,7 +25,7 @@ async fn old_weave(node: &Node, pod: &weave_datapath::netns::Namespace) {
     netlink.set_up(bridge).await.unwrap();
     let mut request = Request::new("0123456789", pod.clone(), "eth0");
     request.addresses = vec!["10.32.0.5/12".parse().unwrap()];
-    request.gateway = Some(BRIDGE.parse().unwrap());
+    request.gateways = vec![BRIDGE.parse().unwrap()];
     attach::attach_from(&node.host, &request).await.unwrap();
     // Weave Net gave the host's ends no alias.
     let port = netlink.require_link("vethwepl0123456").await.unwrap();

@@ -148,7 +148,7 @@ impl Node {
         let pod = self.ground.namespace(&id);
         let mut request = Request::new(id, pod.clone(), "eth0");
         request.addresses = vec![format!("{address}/12").parse().unwrap()];
-        request.gateway = Some(BRIDGE.parse().unwrap());
+        request.gateways = vec![BRIDGE.parse().unwrap()];
         block_on(attach::attach_from(&self.host, &request)).unwrap();
         pod
     }

@@ -115,6 +115,10 @@ impl Ends<'_> {
                 found,
             });
         }
+        let mtu = request.mtu.unwrap_or(bridge.mtu);
+        if request.has_v6() && mtu < IPV6_MIN_MTU {
+            return Err(Error::MtuForIpv6 { mtu });
+        }
         self.pair = None;
         let Some(pod) = pod else {
             return Ok(Observed {
@@ -139,7 +143,7 @@ impl Ends<'_> {
             tokio::try_join!(self.pod.addresses(pod.index), self.pod.routes())
                 .map_err(|error| unobserved(request, error))?;
         let on_host = steps::host_settings(&host.name);
-        let in_pod = steps::pod_settings(&pod.name);
+        let in_pod = steps::pod_settings(&pod.name, request.has_v6());
         let (host_settings, pod_settings) = tokio::try_join!(
             values(self.host_namespace, on_host),
             values(&request.netns, in_pod)
@@ -381,6 +385,9 @@ fn unobserved(request: &Request, error: impl Into<StepError>) -> Error {
         source: error.into(),
     }
 }
+
+/// Below, a link has no IPv6 (RFC 8200, section 5); bytes.
+const IPV6_MIN_MTU: u32 = 1280;
 
 /// Parallel attaches of containers whose ids begin alike race for names; each attempt sees at least
 /// one more name taken.

@@ -22,6 +22,12 @@ pub enum Error {
         /// The name given.
         name: String,
     },
+    /// The MTU is too small for an IPv6 address. Nothing was changed.
+    #[error("MTU {mtu} is less than the 1280 bytes that IPv6 needs")]
+    MtuForIpv6 {
+        /// The MTU given, or the bridge's.
+        mtu: u32,
+    },
     /// The MTU is out of range. Nothing was changed.
     #[error("MTU {mtu} is not between 68 and 65535")]
     Mtu {

@@ -137,7 +137,7 @@ fn plan_host(request: &Request, observed: &Observed, steps: &mut Vec<Step>) {
 
 fn plan_pod(request: &Request, existing: Option<&Existing>, steps: &mut Vec<Step>) {
     let current = existing.map(|pair| &pair.pod_settings);
-    let settings = sysctl::missing(pod_settings(&request.ifname), current);
+    let settings = sysctl::missing(pod_settings(&request.ifname, request.has_v6()), current);
     if !settings.is_empty() {
         steps.push(Step::Settings(Side::Pod, settings));
     }
@@ -242,9 +242,12 @@ pub(super) fn host_settings(name: &str) -> Vec<Setting> {
     ]
 }
 
-/// Settings of the end in the pod.
-pub(super) fn pod_settings(name: &str) -> Vec<Setting> {
+/// Settings of the end in the pod; `has_v6` if it gets IPv6 addresses.
+pub(super) fn pod_settings(name: &str, has_v6: bool) -> Vec<Setting> {
     let mut settings = vec![sysctl::ignore_router_advertisements(name)];
+    if has_v6 {
+        settings.extend(sysctl::with_ipv6(name));
+    }
     settings.extend(sysctl::short_lived_neighbours(name));
     settings.extend(sysctl::announce_addresses(name));
     settings

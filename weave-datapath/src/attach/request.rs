@@ -23,8 +23,8 @@ pub struct Request {
     pub mtu: Option<u32>,
     /// Addresses of the pod, with the prefix length of their subnet.
     pub addresses: Vec<IpNet>,
-    /// Next hop of every route that names none.
-    pub gateway: Option<IpAddr>,
+    /// Next hops of the routes that name none: the first of a route's family.
+    pub gateways: Vec<IpAddr>,
     /// Routes of the pod.
     pub routes: Routes,
     /// Whether the bridge may send the pod's frames back to it (a pod reaching itself by a service).
@@ -34,7 +34,7 @@ pub struct Request {
 /// Which routes a pod gets besides those of its subnets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Routes {
-    /// A default route over the gateway; none when there is no gateway.
+    /// A default route of each family that has a gateway.
     #[default]
     Default,
     /// Exactly these; an empty list means none at all.
@@ -46,7 +46,7 @@ pub enum Routes {
 pub struct Route {
     /// Destination.
     pub dst: IpNet,
-    /// Next hop; in a [`Request`], `None` stands for its gateway. A next hop outside all subnets of
+    /// Next hop; in a [`Request`], `None` stands for the gateway of its family. A next hop outside all subnets of
     /// the pod gets a route of its own first. In a plan, `None` means directly on the link.
     pub via: Option<IpAddr>,
 }
@@ -67,7 +67,7 @@ impl Request {
             bridge: "weave".to_owned(),
             mtu: None,
             addresses: Vec::new(),
-            gateway: None,
+            gateways: Vec::new(),
             routes: Routes::Default,
             hairpin: true,
         }
@@ -92,7 +92,11 @@ impl Request {
             via: Some(via),
         };
         let wanted: Vec<Route> = match &self.routes {
-            Routes::Default => self.gateway.map(default).into_iter().collect(),
+            Routes::Default => [true, false]
+                .into_iter()
+                .filter_map(|is_v4| self.gateway(is_v4))
+                .map(default)
+                .collect(),
             Routes::List(list) => list.iter().map(|route| self.with_gateway(*route)).collect(),
         };
         let mut routes: Vec<Route> = Vec::new();
@@ -115,12 +119,23 @@ impl Request {
     }
 
     fn with_gateway(&self, route: Route) -> Route {
-        let same_family = |via: &IpAddr| via.is_ipv4() == route.dst.addr().is_ipv4();
         // The kernel refuses destinations with host bits set.
         Route {
             dst: route.dst.trunc(),
-            via: route.via.or_else(|| self.gateway.filter(same_family)),
+            via: route
+                .via
+                .or_else(|| self.gateway(route.dst.addr().is_ipv4())),
         }
+    }
+
+    fn gateway(&self, is_v4: bool) -> Option<IpAddr> {
+        let mut gateways = self.gateways.iter();
+        gateways.find(|via| via.is_ipv4() == is_v4).copied()
+    }
+
+    /// Whether the pod has IPv6 addresses.
+    pub(super) fn has_v6(&self) -> bool {
+        self.addresses.iter().any(|net| net.addr().is_ipv6())
     }
 }
 

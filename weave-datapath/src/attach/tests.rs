@@ -107,7 +107,7 @@ impl Pair {
             addresses: BTreeSet::new(),
             routes: Vec::new(),
             host_settings: defaults(host_settings(host)),
-            pod_settings: defaults(pod_settings(pod)),
+            pod_settings: defaults(pod_settings(pod, true)),
         }
     }
 
@@ -197,7 +197,7 @@ impl Pair {
                     .is_none_or(|v| *v == setting.value)
             );
         }
-        for setting in pod_settings(&self.pod.name) {
+        for setting in pod_settings(&self.pod.name, request.has_v6()) {
             assert!(
                 self.pod_settings
                     .get(&setting.key)
@@ -262,14 +262,14 @@ fn request() -> impl Strategy<Value = Request> {
     let addresses = subsequence(addresses(), 0..=4);
     (
         addresses,
-        option::of(select(gateways())),
+        subsequence(gateways(), 0..=3),
         routes,
         any::<bool>(),
     )
-        .prop_map(|(addresses, gateway, routes, hairpin)| {
+        .prop_map(|(addresses, gateways, routes, hairpin)| {
             let mut request = Request::new(ID, Namespace::current().unwrap(), "eth0");
             request.addresses = addresses;
-            request.gateway = gateway;
+            request.gateways = gateways;
             request.routes = routes;
             request.hairpin = hairpin;
             request
@@ -283,7 +283,7 @@ fn start() -> impl Strategy<Value = Model> {
         any::<(bool, bool, bool)>(),
         subsequence(addresses(), 0..=4),
         vec(route(), 0..3),
-        vec(any::<bool>(), 16),
+        vec(any::<bool>(), 24),
     );
     option::of(pair).prop_map(|pair| {
         let Some((alias, master, (hairpin, host_up, pod_up), addresses, routes, kept)) = pair
@@ -313,7 +313,10 @@ fn start() -> impl Strategy<Value = Model> {
                 pair.host_settings.insert(setting.key, setting.value);
             }
         }
-        for (setting, kept) in pod_settings("eth0").into_iter().zip(kept.chunks(2).skip(1)) {
+        for (setting, kept) in pod_settings("eth0", true)
+            .into_iter()
+            .zip(kept.chunks(2).skip(1))
+        {
             match kept {
                 [true, _] => drop(pair.pod_settings.insert(setting.key, setting.value)),
                 [false, true] => drop(pair.pod_settings.remove(&setting.key)),

@@ -38,6 +38,8 @@ pub struct Config {
     pub port: String,
     /// The end of the pair the overlay reads and writes.
     pub datapath: String,
+    /// Whether the bridge is to have IPv6 addresses: IPv6 is switched on for it then.
+    pub has_ipv6: bool,
 }
 
 impl Config {
@@ -50,7 +52,15 @@ impl Config {
             mtu,
             port: "vethwe-bridge".to_owned(),
             datapath: "vethwe-datapath".to_owned(),
+            has_ipv6: false,
         }
+    }
+
+    /// Sets [`Config::has_ipv6`].
+    #[must_use]
+    pub fn ipv6(mut self, on: bool) -> Self {
+        self.has_ipv6 = on;
+        self
     }
 
     /// Another name for the bridge.

@@ -229,6 +229,9 @@ fn is_queueing(link: &Link) -> bool {
 fn bridge_settings(config: &Config) -> Vec<Setting> {
     let mut settings = vec![sysctl::ignore_router_advertisements(&config.name)];
     settings.extend(sysctl::short_lived_neighbours(&config.name));
+    if config.has_ipv6 {
+        settings.extend(sysctl::with_ipv6(&config.name));
+    }
     settings
 }
 

@@ -79,7 +79,7 @@ impl Model {
 
     /// Gives `name` the settings below `table` it does not have, with values that are not ours.
     fn default_settings(&mut self, name: &str, table: &str) {
-        let config = Config::new(MAC, 1376);
+        let config = Config::new(MAC, 1376).ipv6(true);
         let ipv6 = self.devices[name].link.mtu >= 1280;
         for key in settings(&config).into_iter().map(|setting| setting.key) {
             let has = ipv6 || !key.table.starts_with("ipv6");
@@ -291,7 +291,7 @@ fn worn(model: &mut Model, name: &str, wear: &Wear) {
         device.link.hairpin = bridge.map(|_| wear.hairpin);
     }
     if wear.settings_kept {
-        for setting in settings(&Config::new(MAC, 1376)) {
+        for setting in settings(&Config::new(MAC, 1376).ipv6(true)) {
             if setting.key.interface == name {
                 model.apply(&Step::Set(setting));
             }
@@ -304,9 +304,11 @@ fn worn(model: &mut Model, name: &str, wear: &Wear) {
 proptest! {
     #[test]
     fn a_plan_reaches_the_target_and_then_plans_nothing(
-        start in start(), mtu in select(vec![1200, 1280, 1376, 1500, 65535]),
+        start in start(),
+        mtu in select(vec![1200, 1280, 1376, 1500, 65535]),
+        has_ipv6 in any::<bool>(),
     ) {
-        let config = Config::new(MAC, mtu);
+        let config = Config::new(MAC, mtu).ipv6(has_ipv6);
         let mut model = start;
 
         model.run(&plan(&config, &model.observe(&config)).unwrap());

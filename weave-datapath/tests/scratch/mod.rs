@@ -96,7 +96,7 @@ pub(crate) async fn host() -> (Scratch, Bridge) {
 pub(crate) fn request(pod: &Scratch, id: &str, address: &str) -> Request {
     let mut request = Request::new(id, pod.namespace.clone(), "eth0");
     request.addresses = vec![address.parse().unwrap()];
-    request.gateway = Some("10.32.0.1".parse().unwrap());
+    request.gateways = vec!["10.32.0.1".parse().unwrap()];
     request
 }
 
