@@ -39,6 +39,14 @@ struct Request {
 #[error("{0}")]
 pub struct SaveError(String);
 
+#[cfg(test)]
+impl SaveError {
+    /// A failure for a test.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl Keeper {
     /// Starts the thread, which owns `file` from here on and continues from `state`. It ends when
     /// the last handle is dropped, and unlocks the file.
@@ -65,7 +73,7 @@ impl Keeper {
         self.syncs.load(Ordering::Relaxed)
     }
 
-    /// Saves the allocator's state.
+    /// Saves the state of the allocator of one family.
     ///
     /// # Errors
     /// The state could not be written.
@@ -115,7 +123,7 @@ impl Service {
             let mut replies = Vec::with_capacity(batch.len());
             for Request { change, reply } in batch {
                 match change {
-                    Change::Ipam(snapshot) => self.state.ipam = Some(*snapshot),
+                    Change::Ipam(snapshot) => self.state.set_snapshot(*snapshot),
                     Change::Peers(peers) => self.state.peers = peers,
                 }
                 replies.push(reply);
@@ -167,12 +175,7 @@ mod tests {
     fn start(scratch: &Scratch, name: &str) -> (Keeper, Store) {
         let store = Store::new(&scratch.path(name));
         let file = store.open().unwrap();
-        let state = State {
-            peer_name: "00:00:00:00:00:01".to_owned(),
-            range: None,
-            ipam: None,
-            peers: Vec::new(),
-        };
+        let state = State::new("00:00:00:00:00:01");
         (Keeper::start(file, state).unwrap(), store)
     }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use weave_ipam::InitMode;
-use weave_ipam::address::parse_subnet;
 use weave_mesh::crypto::Password;
 use weave_mesh::peer::PeerName;
 
@@ -18,9 +17,11 @@ use super::flags::{Flag, FlagError, Parsed};
 use crate::host::backend::Backend;
 
 mod help;
+mod ranges;
 mod table;
 
 pub use help::help;
+pub use ranges::parse_ranges;
 use table::{EFFECTIVE, IGNORED};
 
 /// Everything the daemon is told at its start.
@@ -84,6 +85,8 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// What the cluster side says about itself; no flag sets it.
     pub cluster: Option<tokio::sync::watch::Receiver<crate::kube::state::Cluster>>,
+    /// The IPv6 range, where this host cannot use it; no flag sets it.
+    pub left_out: Option<crate::daemon::LeftOut>,
     /// The flags as given, for the first log line.
     pub given: String,
 }
@@ -91,14 +94,23 @@ pub struct Settings {
 /// Address allocation as the flags tell it.
 #[derive(Debug, Clone)]
 pub struct IpamSettings {
+    /// The ranges in the order they are given: one, or one of each family.
+    pub ranges: Vec<RangeSettings>,
+    /// How the rings start.
+    pub init: InitMode,
+    /// How the IPv6 ring beside one of IPv4 starts, if in another way.
+    pub init6: Option<InitMode>,
+    /// How long a released address rests while there are others.
+    pub cool_down: Duration,
+}
+
+/// A range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeSettings {
     /// The range.
     pub range: IpNet,
     /// Subnet of requests that name none; the range when absent.
     pub default_subnet: Option<IpNet>,
-    /// How the ring starts.
-    pub init: InitMode,
-    /// How long a released address rests while there are others.
-    pub cool_down: Duration,
 }
 
 /// Where the passwords of connections come from.
@@ -228,7 +240,7 @@ impl Settings {
                 .value("nickname")
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned),
-            ipam: ipam(&given)?,
+            ipam: ranges::ipam(&given, mtu)?,
             connection_limit: number(&given, "conn-limit", "--conn-limit", 200)?,
             discovery: !given.is_on("no-discovery"),
             db_prefix: text("db-prefix", "/weavedb/weave").into(),
@@ -261,6 +273,7 @@ impl Settings {
             print_version: given.is_on("version"),
             warnings: warnings(&given),
             cluster: None,
+            left_out: None,
             given: given.shown(),
             peers: given.positional,
         })
@@ -268,6 +281,18 @@ impl Settings {
 }
 
 impl Settings {
+    /// The ranges of addresses in the order given.
+    pub fn ranges(&self) -> Vec<IpNet> {
+        let ranges = self.ipam.iter().flat_map(|ipam| &ipam.ranges);
+        ranges.map(|one| one.range).collect()
+    }
+
+    /// The smallest MTU that every family in use works with, in bytes.
+    pub fn least_mtu(&self) -> u16 {
+        let has_v6 = self.ranges().iter().any(|range| range.addr().is_ipv6());
+        if has_v6 { ranges::IPV6_MIN_MTU } else { 0 }
+    }
+
     /// Where control HTTP listens, if that is a loopback address and so meant for this host alone.
     pub fn control_on_loopback(&self) -> Option<SocketAddr> {
         match self.http {
@@ -340,56 +365,6 @@ fn iptables(env: impl Fn(&str) -> Option<String>) -> Result<Option<Backend>, Set
             Err(bad("IPTABLES_BACKEND", text))
         }
     }
-}
-
-fn ipam(given: &Parsed) -> Result<Option<IpamSettings>, SettingsError> {
-    let text = |name: &str| given.value(name).filter(|text| !text.is_empty());
-    let Some(range_text) = text("ipalloc-range") else {
-        for (name, flag) in [
-            ("ipalloc-cool-down", "--ipalloc-cool-down"),
-            ("ipalloc-default-subnet", "--ipalloc-default-subnet"),
-            ("ipalloc-init", "--ipalloc-init"),
-        ] {
-            // A cool-down of 0 is none, which needs no range.
-            if text(name).is_some_and(|value| value != "0") {
-                return Err(SettingsError::Combination(format!(
-                    "{flag} needs --ipalloc-range"
-                )));
-            }
-        }
-        return Ok(None);
-    };
-    let range = network("--ipalloc-range", range_text)?;
-    let default_subnet = match text("ipalloc-default-subnet") {
-        None => None,
-        Some(subnet_text) => {
-            let subnet = network("--ipalloc-default-subnet", subnet_text)?;
-            if !range.contains(&subnet) && !subnet.contains(&range) {
-                let text = format!(
-                    "IP address allocation default subnet {subnet} does not overlap with \
-                     allocation range {range}"
-                );
-                return Err(SettingsError::Combination(text));
-            }
-            Some(subnet)
-        }
-    };
-    let init =
-        InitMode::from_str(given.value("ipalloc-init").unwrap_or_default()).map_err(|error| {
-            SettingsError::Combination(format!("Unable to parse --ipalloc-init: {error}"))
-        })?;
-    let cool_down: u32 = number(given, "ipalloc-cool-down", "--ipalloc-cool-down", 0)?;
-    Ok(Some(IpamSettings {
-        cool_down: Duration::from_secs(cool_down.into()),
-        range,
-        default_subnet,
-        init,
-    }))
-}
-
-/// A network with zero host bits and room for two hosts.
-fn network(flag: &'static str, text: &str) -> Result<IpNet, SettingsError> {
-    parse_subnet(text).map_err(|error| bad(flag, error.to_string()))
 }
 
 /// An empty password is none, as in Weave Net.

@@ -11,7 +11,7 @@ use crate::http::client::Client;
 /// An address argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// An address from the default subnet.
+    /// An address of each family, from its default subnet.
     FromDefault,
     /// An address from this subnet.
     FromSubnet(IpNet),
@@ -77,16 +77,18 @@ fn or_default(addresses: Vec<Wanted>) -> Vec<Wanted> {
 pub(super) async fn expose(client: &Client, wanted: &[Wanted], masquerade: bool) -> Outcome {
     let mut exposed = Vec::new();
     for wanted in wanted {
-        let address = match obtain(client, wanted).await {
-            Ok(address) => address,
+        let addresses = match obtain(client, wanted).await {
+            Ok(addresses) => addresses,
             Err(failure) => return failure,
         };
-        let nat = if masquerade { "" } else { "?skipNAT=true" };
-        let path = format!("/expose/{address}{nat}");
-        if let Err(failure) = Outcome::of(client.post(&path).await).into_body() {
-            return failure;
+        for address in addresses {
+            let nat = if masquerade { "" } else { "?skipNAT=true" };
+            let path = format!("/expose/{address}{nat}");
+            if let Err(failure) = Outcome::of(client.post(&path).await).into_body() {
+                return failure;
+            }
+            exposed.push(address.addr().to_string());
         }
-        exposed.push(address.addr().to_string());
     }
     Outcome::success(format!("{}\n", exposed.join(" ")))
 }
@@ -128,28 +130,30 @@ pub(super) async fn hide(client: &Client, wanted: &[Wanted]) -> Outcome {
     })
 }
 
-async fn obtain(client: &Client, wanted: &Wanted) -> Result<IpNet, Outcome> {
+async fn obtain(client: &Client, wanted: &Wanted) -> Result<Vec<IpNet>, Outcome> {
     let answer = match wanted {
-        Wanted::FromDefault => client.post(&format!("/ip/{IDENT}")).await,
+        Wanted::FromDefault => client.post(&format!("/ip/{IDENT}?family=all")).await,
         Wanted::FromSubnet(subnet) => client.post(&format!("/ip/{IDENT}/{subnet}")).await,
         Wanted::Exactly(address) => {
             let answer = client.put(&format!("/ip/{IDENT}/{address}")).await;
             return match answer {
                 // Without IPAM nobody else can have been given the address.
-                Ok(answer) if answer.status.as_u16() == 404 => Ok(*address),
-                answer => Outcome::of(answer).into_body().map(|_| *address),
+                Ok(answer) if answer.status.as_u16() == 404 => Ok(vec![*address]),
+                answer => Outcome::of(answer).into_body().map(|_| vec![*address]),
             };
         }
     };
     let body = Outcome::of(answer).into_body()?;
-    body.trim()
-        .parse()
-        .map_err(|_| Outcome::failure(1, format!("no address was given: {body}")))
+    let parsed: Result<Vec<IpNet>, _> = body.split_whitespace().map(str::parse).collect();
+    parsed
+        .ok()
+        .filter(|addresses| !addresses.is_empty())
+        .ok_or_else(|| Outcome::failure(1, format!("no address was given: {body}")))
 }
 
 async fn held(client: &Client, wanted: &Wanted) -> Result<Vec<IpNet>, Outcome> {
     let path = match wanted {
-        Wanted::FromDefault => format!("/ip/{IDENT}"),
+        Wanted::FromDefault => format!("/ip/{IDENT}?family=all"),
         Wanted::FromSubnet(subnet) => format!("/ip/{IDENT}/{subnet}"),
         Wanted::Exactly(address) => return Ok(vec![*address]),
     };

@@ -154,9 +154,18 @@ async fn part_of_report(client: &Client, page: Page) -> Outcome {
         Page::Connections => &report["Router"]["Connections"],
         Page::Peers => &report["Router"]["Peers"],
         Page::Dns => &report["DNS"],
-        Page::Ipam => &report["IPAM"],
+        Page::Ipam => &addresses(&report),
     };
     Outcome::success(to_json(part) + "\n")
+}
+
+/// What the report says of address allocation; that of a second family is in it, called as there.
+fn addresses(report: &Value) -> Value {
+    let mut part = report["IPAM"].clone();
+    if let (Some(part), Some(second)) = (part.as_object_mut(), report.get("IPAM6")) {
+        part.insert("IPAM6".to_owned(), second.clone());
+    }
+    part
 }
 
 /// The daemon's version, or this program's when there is no daemon.

@@ -21,6 +21,16 @@ pub enum StartError {
     /// The bridge cannot be made, or the range is in use.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The only range is IPv6, which this host has not. Nothing was changed.
+    #[error(
+        "--ipalloc-range {range} cannot be used: {reason}; give an IPv4 range, or switch IPv6 on"
+    )]
+    NoIpv6 {
+        /// The range.
+        range: String,
+        /// Why not, in words.
+        reason: String,
+    },
     /// The overlay in user space cannot be started.
     #[error("sleeve: {0}")]
     Sleeve(String),

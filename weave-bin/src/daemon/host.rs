@@ -27,6 +27,8 @@ struct Plumbing {
     netlink: Netlink,
     bridge: String,
     firewall: Option<Firewall>,
+    /// Whether the bridge gets IPv6 addresses.
+    has_ipv6: bool,
 }
 
 /// Why the host cannot be changed.
@@ -98,7 +100,15 @@ impl Host {
             netlink,
             bridge: bridge.to_owned(),
             firewall: None,
+            has_ipv6: false,
         })))
+    }
+
+    /// Tells whether there is to be IPv6 on the bridge.
+    pub fn set_ipv6(&mut self, on: bool) {
+        if let Some(plumbing) = &mut self.0 {
+            plumbing.has_ipv6 = on;
+        }
     }
 
     /// The MAC of the bridge, when there is one.
@@ -283,7 +293,9 @@ impl Plumbing {
     }
 
     fn bridge_config(&self, name: PeerName, mtu: u16) -> bridge::Config {
-        bridge::Config::new(name.to_bytes(), u32::from(mtu)).name(&*self.bridge)
+        bridge::Config::new(name.to_bytes(), u32::from(mtu))
+            .name(&*self.bridge)
+            .ipv6(self.has_ipv6)
     }
 }
 

@@ -7,20 +7,20 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use tokio_util::sync::CancellationToken;
 use weave_ipam::{PeerId, Status};
 
-use crate::actor::ipam::Ipam;
+use crate::actor::ipam::Rings;
 use crate::host::Firewall;
 
 /// Tells `firewall` whenever it changed, until `stop`.
-pub(super) async fn follow(ipam: Ipam, us: PeerId, firewall: Firewall, stop: CancellationToken) {
+pub(super) async fn follow(ipam: Rings, us: PeerId, firewall: Firewall, stop: CancellationToken) {
     let mut told = Vec::new();
     loop {
-        let known = (ipam.status().await, ipam.owned().await);
-        if let (Ok(status), Ok(owned)) = known {
+        let known = (ipam.statuses().await, ipam.owned().await);
+        if let (Ok(statuses), Ok(owned)) = known {
             let containers = owned
                 .into_iter()
                 .filter(|(ident, _)| ident != super::EXPOSE);
             let held = containers.flat_map(|(_, addresses)| addresses);
-            let local = places(&status, us, held.map(|address| address.addr()));
+            let local = places(&statuses, us, held.map(|address| address.addr()));
             if local != told {
                 firewall.set_local(local.clone()).await;
                 told = local;
@@ -33,10 +33,11 @@ pub(super) async fn follow(ipam: Ipam, us: PeerId, firewall: Firewall, stop: Can
     }
 }
 
-/// The ranges that `us` owns in the ring, and what containers here hold besides: Weave Net knew the
+/// The ranges that `us` owns in the rings, and what containers here hold besides: Weave Net knew the
 /// ranges only, so pods it had given addresses of a range that went to another peer were forgotten.
-fn places(status: &Status, us: PeerId, held: impl Iterator<Item = IpAddr>) -> Vec<IpNet> {
-    let own = status.entries.iter().filter(|entry| entry.peer == us);
+fn places(statuses: &[Box<Status>], us: PeerId, held: impl Iterator<Item = IpAddr>) -> Vec<IpNet> {
+    let entries = statuses.iter().flat_map(|status| &status.entries);
+    let own = entries.filter(|entry| entry.peer == us);
     let mut nets: Vec<IpNet> = own
         .flat_map(|entry| subnets(entry.token, entry.size))
         .collect();

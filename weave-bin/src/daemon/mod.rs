@@ -14,6 +14,7 @@ mod fast;
 #[cfg(feature = "bpf")]
 mod guard;
 pub mod host;
+mod ipv6;
 mod local;
 mod mtu;
 mod passwords;
@@ -31,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 pub use error::StartError;
+pub use ipv6::LeftOut;
 pub use passwords::PasswordError;
 pub use start::{Daemon, Plumbing};
 
@@ -79,16 +81,28 @@ pub async fn peer_name(settings: &Settings) -> Result<weave_mesh::peer::PeerName
     prepare::peer_name(settings).await
 }
 
-/// Checks that the range of the settings is not routed elsewhere on this host.
+/// Takes the IPv6 range out of the settings where this host cannot have such addresses.
+///
+/// # Errors
+/// It is the only range.
+pub fn leave_out_ipv6(settings: &mut Settings) -> Result<(), StartError> {
+    ipv6::leave_out(settings, std::path::Path::new(ipv6::SYS))
+}
+
+/// Checks that no range of the settings is routed elsewhere on this host.
 ///
 /// # Errors
 /// It is; or the kernel does not answer.
 pub async fn check_range(settings: &Settings) -> Result<(), StartError> {
-    let Some(ipam) = &settings.ipam else {
+    let ranges = settings.ranges();
+    if ranges.is_empty() {
         return Ok(());
-    };
+    }
     let host = host::Host::open(&settings.bridge)?;
-    Ok(host.check_range(ipam.range).await?)
+    for range in ranges {
+        host.check_range(range).await?;
+    }
+    Ok(())
 }
 
 /// Runs the daemon until a signal ends it.

@@ -1,7 +1,8 @@
 //! The MTU of the network on this host: found at the start, and followed while the daemon runs.
 //!
 //! Invariant: an MTU that was given is never changed. Without one the bridge has what the ways to the
-//! peers allow, and pods that are attached take it from the bridge.
+//! peers allow, and pods that are attached take it from the bridge; with IPv6 addresses it is 1280 at
+//! least, since the kernel takes IPv6 off a link below.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
@@ -27,7 +28,7 @@ pub(super) fn at_start(settings: &Settings, peers: &[String]) -> u16 {
     let Some(narrowest) = ways.min() else {
         return settings.mtu;
     };
-    let found = mtu::of_path(narrowest);
+    let found = mtu::of_path(narrowest).max(settings.least_mtu());
     if found != settings.mtu {
         info!("The network has MTU {found}: a way carries packets of {narrowest} bytes only");
     }
@@ -43,16 +44,21 @@ fn address(peer: &str) -> Option<Ipv4Addr> {
     }
 }
 
-/// Gives the bridge each MTU that is found, until `stop`. It does not end before, though nobody may
-/// be left who finds one.
-pub(super) async fn follow(host: Host, mut found: watch::Receiver<u16>, stop: CancellationToken) {
+/// Gives the bridge each MTU that is found, but never less than `least`, until `stop`. It does not end
+/// before, though nobody may be left who finds one.
+pub(super) async fn follow(
+    host: Host,
+    least: u16,
+    mut found: watch::Receiver<u16>,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Ok(()) = found.changed() => {}
             else => return stop.cancelled().await,
         }
-        let mtu = *found.borrow_and_update();
+        let mtu = (*found.borrow_and_update()).max(least);
         match host.set_mtu(mtu).await {
             Ok(()) => info!("Bridge has MTU {mtu}, and so have pods attached from now on"),
             Err(error) => warn!("cannot set the MTU of the bridge to {mtu}: {error}"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tracing::{info, warn};
-use weave_ipam::{AddressRange, Allocator, InitMode};
+use weave_ipam::{Allocator, Family, InitMode};
 use weave_mesh::connector::PeerAddress;
 use weave_mesh::node::ConfigError;
 use weave_mesh::peer::PeerName;
@@ -15,8 +15,8 @@ use super::error::StartError;
 use super::host::Host;
 use super::peername::{Clues, Identity, Origin};
 use crate::actor::keeper::Keeper;
-use crate::args::daemon::{IpamSettings, Settings};
-use crate::store::{self, State, StateFile, Store};
+use crate::args::daemon::{IpamSettings, RangeSettings, Settings};
+use crate::store::{self, State, StateFile, Store, family_of};
 
 /// The peer name this host would start with.
 ///
@@ -57,35 +57,26 @@ impl Prepared {
     ) -> Result<Self, StartError> {
         let stored = file.stored().cloned();
         let (name, origin) = find_name(settings, host, stored.as_ref()).await?;
-        let range = settings.ipam.as_ref().map(|ipam| ipam.range);
+        let ranges = settings.ranges();
         if let Some(state) = &stored {
-            state.check(file.path(), &name.to_string(), range)?;
+            state.check(file.path(), &name.to_string(), &ranges)?;
         }
-        if let Some(range) = range {
-            host.check_range(range).await?;
+        for range in &ranges {
+            host.check_range(*range).await?;
         }
         if origin == Origin::Random {
             warn!("no machine id and no product UUID found: the peer name {name} is random");
         }
-        let (stored_range, snapshot, remembered) = match stored {
-            Some(state) => (state.range, state.ipam, state.peers),
-            None => (None, None, Vec::new()),
-        };
-        let peers = if settings.resume {
-            let list = remembered.join(" ");
+        let mut state = stored.unwrap_or_else(|| State::new(&name.to_string()));
+        ranges.iter().for_each(|range| state.set_range(*range));
+        if settings.resume {
+            let list = state.peers.join(" ");
             info!("Restart/resume detected - using persisted peer list: [{list}]");
-            remembered
         } else {
             let list = settings.peers.join(" ");
             info!("Launch detected - using supplied peer list: [{list}]");
-            settings.peers.clone()
-        };
-        let state = State {
-            peer_name: name.to_string(),
-            range: range.or(stored_range),
-            ipam: snapshot,
-            peers,
-        };
+            state.peers.clone_from(&settings.peers);
+        }
         let nickname = nickname(settings);
         Ok(Self {
             name,
@@ -102,40 +93,49 @@ impl Prepared {
         Ok(keeper)
     }
 
-    pub(super) fn allocator(&self, settings: &Settings) -> Result<Option<Allocating>, StartError> {
-        let Some(IpamSettings {
+    /// The allocators in the order of their ranges.
+    pub(super) fn allocators(&self, settings: &Settings) -> Result<Vec<Allocating>, StartError> {
+        let Some(ipam) = &settings.ipam else {
+            return Ok(Vec::new());
+        };
+        let ranges = ipam.ranges.iter();
+        ranges.map(|range| self.allocator(ipam, *range)).collect()
+    }
+
+    fn allocator(
+        &self,
+        settings: &IpamSettings,
+        RangeSettings {
             range,
             default_subnet,
-            init,
-            cool_down,
-        }) = &settings.ipam
-        else {
-            return Ok(None);
-        };
-        let config = weave_ipam::Config::new(*range, self.name.into())
-            .default_subnet(*default_subnet)
+        }: RangeSettings,
+    ) -> Result<Allocating, StartError> {
+        let family = family_of(range);
+        let is_second = family == Family::V6 && settings.ranges.len() > 1;
+        let init = settings.init6.as_ref().filter(|_| is_second);
+        let init = init.unwrap_or(&settings.init);
+        let snapshot = self.state.snapshot(family);
+        let config = weave_ipam::Config::new(range, self.name.into())
+            .default_subnet(default_subnet)
             .uid(random_number()?)
             .nickname(&self.nickname)
             .init(init.clone())
-            .cool_down(*cool_down)
+            .cool_down(settings.cool_down)
             // A peer that is told the seeds forms the ring anew even if it lost its state.
             .cautious(true)
             .seed(random_number()?);
-        let how = match (&self.state.ipam, init) {
+        let how = match (snapshot, init) {
             (Some(_), _) => "with persisted data",
             (None, InitMode::Consensus { .. }) => "via deferred consensus",
             (None, InitMode::Seed(_)) => "with supplied IPAM seed",
             (None, InitMode::Observer) => "as observer - awaiting IPAM data from another peer",
         };
         info!("[allocator {}] Initialising {how}", self.name);
-        let allocator = Allocator::new(config, self.state.ipam.clone())?;
-        let channel = weave_ipam::mesh::channel(AddressRange::of(*range).family);
-        let default_subnet = default_subnet.unwrap_or(*range);
-        Ok(Some(Allocating {
-            allocator,
-            default_subnet,
-            channel,
-        }))
+        Ok(Allocating {
+            allocator: Allocator::new(config, snapshot.cloned())?,
+            default_subnet: default_subnet.unwrap_or(range),
+            channel: weave_ipam::mesh::channel(family),
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use super::passwords;
 use super::peers;
 use super::prepare::{self, Allocating, Prepared};
 use super::untracked;
-use crate::actor::ipam::{self, Inbox, Ipam};
+use crate::actor::ipam::{self, Inbox, Ipam, Rings};
 use crate::actor::keeper::Keeper;
 use crate::actor::overlay::{self, Overlay, Room};
 use crate::args::daemon::{ListenAddress, Settings};
@@ -61,14 +61,18 @@ impl Daemon {
             .iter()
             .for_each(|warning| warn!("{warning}"));
 
+        if plumbing == Plumbing::Kernel {
+            super::leave_out_ipv6(&mut settings)?;
+        }
         prepare::check_peers(&settings)?;
         let keyring = passwords::read(&settings.passwords)?;
         let mut host = open_host(&settings, plumbing)?;
+        host.set_ipv6(settings.least_mtu() > 0);
         Datapath::check(&settings, &host)?;
         let file = prepare::open_state(&settings).await?;
         prepare::check_port(&settings)?;
         let prepared = Prepared::new(&settings, &host, &file).await?;
-        let allocator = prepared.allocator(&settings)?;
+        let allocators = prepared.allocators(&settings)?;
         let control = bind(settings.http.as_ref()).await?;
         let status = bind(settings.status.as_ref()).await?;
         let keeper = prepared.save_first(file).await?;
@@ -81,11 +85,14 @@ impl Daemon {
             .await?;
         let datapath = Datapath::open(&settings, &host, prepared.name).await?;
         let mut channels: Vec<(String, Box<dyn Channel>)> = Vec::new();
-        let inbox = allocator.as_ref().map(|allocating| {
-            let (channel, inbox) = ipam::pair();
-            channels.push((allocating.channel.to_owned(), Box::new(channel)));
-            inbox
-        });
+        let allocators: Vec<(Allocating, Inbox)> = allocators
+            .into_iter()
+            .map(|allocating| {
+                let (channel, inbox) = ipam::pair();
+                channels.push((allocating.channel.to_owned(), Box::new(channel)));
+                (allocating, inbox)
+            })
+            .collect();
 
         let (mesh, events) =
             start_mesh(&settings, &prepared, &datapath, keyring.clone(), channels).await?;
@@ -104,15 +111,17 @@ impl Daemon {
         let (source, stop) = (settings.passwords.clone(), daemon.stop.clone());
         let follow = passwords::follow(source, keyring, daemon.mesh.clone(), stop);
         daemon.spawn("password", follow);
-        let ipam = match allocator.zip(inbox) {
-            Some((allocating, inbox)) => {
-                let targets = peers::others(&prepared.state.peers).await;
-                let ipam = daemon.spawn_ipam(allocating, inbox, &keeper, targets);
-                daemon.tell_host(&ipam, &host, settings.keep_local).await?;
-                Some(ipam)
-            }
-            None => None,
+        let targets = match allocators.as_slice() {
+            [] => 0,
+            _ => peers::others(&prepared.state.peers).await,
         };
+        let rings = allocators
+            .into_iter()
+            .map(|(allocating, inbox)| daemon.spawn_ipam(allocating, inbox, &keeper, targets));
+        let ipam = Rings::new(rings.collect::<Vec<Ipam>>());
+        if let Some(ipam) = &ipam {
+            daemon.tell_host(ipam, &host, settings.keep_local).await?;
+        }
         let pods = match &ipam {
             Some(ipam) => Some(daemon.spawn_pods(&settings, ipam, &host).await),
             None => None,
@@ -133,7 +142,12 @@ impl Daemon {
         if settings.auto_mtu {
             daemon.spawn(
                 "MTU",
-                mtu::follow(host.clone(), follow, daemon.stop.clone()),
+                mtu::follow(
+                    host.clone(),
+                    settings.least_mtu(),
+                    follow,
+                    daemon.stop.clone(),
+                ),
             );
         }
         let reporter = Reporter {
@@ -143,6 +157,7 @@ impl Daemon {
             firewall: host.firewall().cloned(),
             cluster: settings.cluster.clone(),
             pods: pods.clone(),
+            left_out: settings.left_out.clone(),
         };
         let parts = Control {
             ipam,
@@ -222,7 +237,7 @@ impl Daemon {
     }
 
     /// Releases what was to be released while there was no daemon, and looks after pods from then on.
-    async fn spawn_pods(&mut self, settings: &Settings, ipam: &Ipam, host: &Host) -> Pods {
+    async fn spawn_pods(&mut self, settings: &Settings, ipam: &Rings, host: &Host) -> Pods {
         let pods = Pods::open(&settings.db_prefix, ipam.clone());
         pods.replay().await;
         let look = pods.clone().run(host.netlink().cloned(), self.stop.clone());
@@ -234,7 +249,7 @@ impl Daemon {
     /// knows where pods are if it must.
     async fn tell_host(
         &mut self,
-        ipam: &Ipam,
+        ipam: &Rings,
         host: &Host,
         keep_local: bool,
     ) -> Result<(), StartError> {
@@ -302,7 +317,7 @@ fn open_host(settings: &Settings, plumbing: Plumbing) -> Result<Host, StartError
 }
 
 /// Claims the addresses on the bridge, so that no pod is given one when the state is lost.
-async fn claim_bridge(ipam: &Ipam, host: &Host) -> Result<(), StartError> {
+async fn claim_bridge(ipam: &Rings, host: &Host) -> Result<(), StartError> {
     for address in host.addresses().await? {
         info!("Address {address} is on the bridge");
         if let Err(failure) = ipam.reclaim(super::EXPOSE.to_owned(), address, false).await {

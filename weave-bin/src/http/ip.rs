@@ -14,24 +14,24 @@ use weave_ipam::address::{parse_address, parse_cidr, parse_subnet};
 use super::answer::{self, Refusal};
 use super::arguments::Arguments;
 use super::server::reads;
-use crate::actor::ipam::Ipam;
+use crate::actor::ipam::{Asked, Rings};
 use crate::pods::{Mark, Plugin, Pods};
 
 /// Who gives addresses, and who looks after those of pods.
 #[derive(Debug, Clone)]
 struct Addresses {
-    ipam: Ipam,
+    ipam: Rings,
     pods: Pods,
 }
 
-impl FromRef<Addresses> for Ipam {
+impl FromRef<Addresses> for Rings {
     fn from_ref(addresses: &Addresses) -> Self {
         addresses.ipam.clone()
     }
 }
 
 /// The paths of a daemon that allocates addresses.
-pub(super) fn routes(ipam: Ipam, pods: Pods) -> Router {
+pub(super) fn routes(ipam: Rings, pods: Pods) -> Router {
     Router::new()
         .route("/ip", reads(owned))
         .route("/ip/{id}", reads(lookup).post(allocate).delete(release_all))
@@ -66,7 +66,7 @@ struct Holder {
     addrs: Vec<String>,
 }
 
-async fn owned(State(ipam): State<Ipam>) -> Response {
+async fn owned(State(ipam): State<Rings>) -> Response {
     let owned = match ipam.owned().await {
         Ok(owned) => owned,
         Err(failure) => return answer::failure(&failure, ""),
@@ -85,25 +85,26 @@ async fn owned(State(ipam): State<Ipam>) -> Response {
     answer::json(text + "\n")
 }
 
-async fn lookup(State(ipam): State<Ipam>, Path(id): Path<String>) -> Response {
-    show(&ipam, id, None).await
+async fn lookup(
+    State(ipam): State<Rings>,
+    Path(id): Path<String>,
+    arguments: Arguments,
+) -> Result<Response, Refusal> {
+    Ok(show(&ipam, id, families(&arguments)?).await)
 }
 
 async fn lookup_in(
-    State(ipam): State<Ipam>,
+    State(ipam): State<Rings>,
     Path((id, ip, len)): Path<(String, String, String)>,
 ) -> Result<Response, Refusal> {
     let subnet = subnet(&ip, &len)?;
-    Ok(show(&ipam, id, Some(subnet)).await)
+    Ok(show(&ipam, id, Asked::In(subnet)).await)
 }
 
-async fn show(ipam: &Ipam, id: String, subnet: Option<IpNet>) -> Response {
-    match ipam.lookup(id, subnet).await {
+async fn show(ipam: &Rings, id: String, asked: Asked) -> Response {
+    match ipam.lookup(id, asked).await {
         Ok(found) if found.is_empty() => answer::empty(),
-        Ok(found) => {
-            let words: Vec<String> = found.iter().map(IpNet::to_string).collect();
-            answer::text(words.join(" "))
-        }
+        Ok(found) => answer::text(words(found)),
         Err(failure) => answer::failure(&failure, ""),
     }
 }
@@ -112,8 +113,9 @@ async fn allocate(
     State(addresses): State<Addresses>,
     Path(id): Path<String>,
     arguments: Arguments,
-) -> Response {
-    give(&addresses, id, None, &arguments).await
+) -> Result<Response, Refusal> {
+    let asked = families(&arguments)?;
+    Ok(give(&addresses, id, asked, &arguments).await)
 }
 
 async fn allocate_in(
@@ -122,16 +124,11 @@ async fn allocate_in(
     arguments: Arguments,
 ) -> Result<Response, Refusal> {
     let subnet = subnet(&ip, &len)?;
-    Ok(give(&addresses, id, Some(subnet), &arguments).await)
+    Ok(give(&addresses, id, Asked::In(subnet), &arguments).await)
 }
 
 /// Plugins of ours say which they are and for which network; Weave Net's say nothing.
-async fn give(
-    addresses: &Addresses,
-    id: String,
-    subnet: Option<IpNet>,
-    arguments: &Arguments,
-) -> Response {
+async fn give(addresses: &Addresses, id: String, asked: Asked, arguments: &Arguments) -> Response {
     let is_container = arguments.is_true("check-alive");
     let mark = arguments
         .first("plugin")
@@ -147,14 +144,18 @@ async fn give(
     };
     // Before, so that nobody frees it at this moment; after, since waiting may take long.
     note();
-    let granted = addresses.ipam.allocate(id.clone(), subnet, is_container);
+    let granted = addresses.ipam.allocate(id.clone(), asked, is_container);
     match granted.await {
-        Ok(grant) => {
+        Ok(grants) => {
             note();
-            let mut response = answer::text(grant.address.to_string());
-            if grant.is_fresh {
-                let yes = HeaderValue::from_static("true");
-                response.headers_mut().insert(FRESH_HEADER, yes);
+            let mut response = answer::text(words(grants.iter().map(|one| one.address)));
+            let fresh = grants.iter().filter(|one| one.is_fresh);
+            let fresh = match grants.as_slice() {
+                [_] => fresh.map(|_| "true".to_owned()).next(),
+                _ => Some(words(fresh.map(|one| one.address))).filter(|all| !all.is_empty()),
+            };
+            if let Some(value) = fresh.and_then(|fresh| HeaderValue::from_str(&fresh).ok()) {
+                response.headers_mut().insert(FRESH_HEADER, value);
             }
             response
         }
@@ -163,7 +164,7 @@ async fn give(
 }
 
 async fn claim(
-    State(ipam): State<Ipam>,
+    State(ipam): State<Rings>,
     Path((id, ip, len)): Path<(String, String, String)>,
     arguments: Arguments,
 ) -> Result<Response, Refusal> {
@@ -181,7 +182,7 @@ async fn claim(
 }
 
 async fn release(
-    State(ipam): State<Ipam>,
+    State(ipam): State<Rings>,
     Path((id, ip)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     let address = parse_address(&ip).map_err(answer::bad_request)?;
@@ -214,34 +215,58 @@ async fn collect(State(addresses): State<Addresses>, arguments: Arguments) -> Re
     answer::text(freed.iter().map(|id| format!("{id}\n")).collect())
 }
 
-async fn prime(State(ipam): State<Ipam>) -> Response {
+async fn prime(State(ipam): State<Rings>) -> Response {
     match ipam.prime().await {
         Ok(()) => answer::empty(),
         Err(failure) => answer::failure(&failure, ""),
     }
 }
 
-async fn default_subnet(State(ipam): State<Ipam>) -> Response {
-    answer::text(ipam.default_subnet().to_string())
+async fn default_subnet(
+    State(ipam): State<Rings>,
+    arguments: Arguments,
+) -> Result<Response, Refusal> {
+    let subnets = ipam.default_subnets().into_iter();
+    Ok(answer::text(match families(&arguments)? {
+        Asked::All => words(subnets),
+        _ => words(subnets.take(1)),
+    }))
 }
 
-async fn leave(State(ipam): State<Ipam>) -> Response {
+async fn leave(State(ipam): State<Rings>) -> Response {
     match ipam.leave().await {
         Ok(()) => answer::done(),
         Err(failure) => answer::failure(&failure, ""),
     }
 }
 
-async fn take_over(State(ipam): State<Ipam>, Path(peer): Path<String>) -> Response {
+async fn take_over(State(ipam): State<Rings>, Path(peer): Path<String>) -> Response {
     match ipam.take_over(peer.clone()).await {
         Ok(count) => answer::text(format!("{count} IPs taken over from {peer}\n")),
         Err(failure) => answer::failure(&failure, ""),
     }
 }
 
+/// Weave Net's programs name no family: they mean the one there was when they were written.
+fn families(arguments: &Arguments) -> Result<Asked, Refusal> {
+    match arguments.first("family") {
+        None => Ok(Asked::Primary),
+        Some("all") => Ok(Asked::All),
+        Some(other) => Err(answer::bad_request(format!(
+            "family: {other:?} is not \"all\""
+        ))),
+    }
+}
+
+fn words(nets: impl IntoIterator<Item = IpNet>) -> String {
+    let words: Vec<String> = nets.into_iter().map(|net| net.to_string()).collect();
+    words.join(" ")
+}
+
 fn subnet(ip: &str, len: &str) -> Result<IpNet, Refusal> {
     parse_subnet(&format!("{ip}/{len}")).map_err(answer::bad_request)
 }
 
-/// Stands with an address that its ident did not have before; Weave Net has no such header.
+/// Stands with an address that its ident did not have before, and is `true`; with addresses of several
+/// families it lists those. Weave Net has no such header.
 pub const FRESH_HEADER: HeaderName = HeaderName::from_static("weave-fresh");

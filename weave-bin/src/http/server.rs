@@ -16,7 +16,7 @@ use tracing::debug;
 use weave_mesh::tokio::Mesh;
 
 use super::{answer, ip, mesh, npc, pages};
-use crate::actor::ipam::Ipam;
+use crate::actor::ipam::Rings;
 use crate::actor::keeper::Keeper;
 use crate::args::daemon::ListenAddress;
 use crate::daemon::host::Host;
@@ -26,8 +26,8 @@ use crate::status::Reporter;
 /// What requests work on.
 #[derive(Debug, Clone)]
 pub struct Control {
-    /// The allocator, when addresses are allocated.
-    pub ipam: Option<Ipam>,
+    /// The allocators, when addresses are allocated.
+    pub ipam: Option<Rings>,
     /// The pods, when addresses are allocated.
     pub pods: Option<Pods>,
     /// The mesh.

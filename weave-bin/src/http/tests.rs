@@ -1,5 +1,6 @@
 //! The control interface over real sockets: recorded exchanges replayed, limits, verbs.
 
+mod families;
 mod pods;
 
 use std::collections::BTreeSet;

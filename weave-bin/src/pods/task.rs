@@ -13,13 +13,13 @@ use weave_datapath::netlink::Netlink;
 
 use super::ledger::{Ledger, Links, Mark};
 use super::spool;
-use crate::actor::ipam::{Failure, Ipam};
+use crate::actor::ipam::{Failure, Rings};
 
 /// The pods of this host.
 #[derive(Debug, Clone)]
 pub struct Pods {
     shared: Arc<Mutex<Shared>>,
-    ipam: Ipam,
+    ipam: Rings,
     spool: PathBuf,
     file: PathBuf,
 }
@@ -45,7 +45,7 @@ pub struct Counts {
 impl Pods {
     /// Those that the last daemon whose state file starts with `prefix` knew. A file that cannot be
     /// read is as if there were none: then nothing is freed of pods that have no link now.
-    pub fn open(prefix: &Path, ipam: Ipam) -> Self {
+    pub fn open(prefix: &Path, ipam: Rings) -> Self {
         let file = ledger_path(prefix);
         let ledger = match read(&file) {
             Ok(ledger) => ledger,

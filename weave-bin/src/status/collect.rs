@@ -12,8 +12,9 @@ use super::model::{
     BroadcastRoute, Cidr, Connection, Exposed, Host, Ipam, Mac, Passwords, Paxos, Peer,
     PeerConnection, PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute, VersionCheck,
 };
-use crate::actor::ipam::Ipam as IpamHandle;
+use crate::actor::ipam::Rings;
 use crate::actor::overlay::{self, Carried, Overlay, SwitchCount, View};
+use crate::daemon::LeftOut;
 use crate::host::Firewall;
 use crate::kube::state::Cluster;
 use crate::logging::timestamp;
@@ -24,8 +25,8 @@ use crate::pods::Pods;
 pub struct Reporter {
     /// The mesh.
     pub mesh: Mesh,
-    /// The allocator, when addresses are allocated.
-    pub ipam: Option<IpamHandle>,
+    /// The allocators, when addresses are allocated.
+    pub ipam: Option<Rings>,
     /// The data path, when there is one.
     pub overlay: Option<Overlay>,
     /// The packet filter, when there is one.
@@ -34,16 +35,19 @@ pub struct Reporter {
     pub cluster: Option<watch::Receiver<Cluster>>,
     /// The pods, when addresses are allocated.
     pub pods: Option<Pods>,
+    /// The IPv6 range, where it is not used.
+    pub left_out: Option<LeftOut>,
 }
 
 impl Reporter {
     /// The report at this moment; `None` when the daemon stops.
     pub async fn report(&self) -> Option<Report> {
         let mesh = self.mesh.report().await;
-        let ipam = match &self.ipam {
-            Some(handle) => Some(ipam(&*handle.status().await.ok()?)),
-            None => None,
+        let statuses = match &self.ipam {
+            Some(rings) => rings.statuses().await.ok()?,
+            None => Vec::new(),
         };
+        let mut rings = statuses.iter().map(|status| ipam(status));
         let view = match &self.overlay {
             Some(overlay) => overlay.view().await,
             None => None,
@@ -56,7 +60,9 @@ impl Reporter {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             version_check: VersionCheck::disabled(),
             router: router(&mesh, view.as_ref(), now),
-            ipam,
+            ipam: rings.next(),
+            ipam6: rings.next(),
+            left_out: self.left_out.clone(),
             dns: None,
             host: self.firewall.as_ref().map(|one| host(&one.view())),
             cluster: self.cluster.as_ref().map(|one| one.borrow().clone()),

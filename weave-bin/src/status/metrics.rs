@@ -17,9 +17,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn page(report: &Report) -> String {
     let mut page = String::new();
     traffic::connections(&mut page, &report.router);
-    if let Some(ipam) = &report.ipam {
-        addresses(&mut page, ipam);
-    }
+    addresses(&mut page, report.ipam.as_ref(), report.ipam6.as_ref());
     if let Some(pods) = &report.pods {
         given_back(&mut page, pods);
     }
@@ -27,58 +25,78 @@ pub fn page(report: &Report) -> String {
     page
 }
 
+/// The second family has the label `family="ipv6"`, the first is as ever.
+fn addresses(page: &mut String, first: Option<&Ipam>, second: Option<&Ipam>) {
+    let (first, second) = (first.map(gauges), second.map(gauges));
+    for (index, (name, help, labels)) in GAUGES.iter().enumerate() {
+        let Some(value) = first.map(|values| values[index]) else {
+            continue;
+        };
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let braced = |labels: &[&str]| match labels.join(",") {
+            none if none.is_empty() => none,
+            some => format!("{{{some}}}"),
+        };
+        let _ = writeln!(page, "{name}{} {}", braced(labels), number(value));
+        if let Some(value) = second.map(|values| values[index]) {
+            let labels = braced(&[labels, &["family=\"ipv6\""][..]].concat());
+            let _ = writeln!(page, "{name}{labels} {}", number(value));
+        }
+    }
+}
+
+/// The values of [`GAUGES`].
 #[expect(
     clippy::cast_precision_loss,
     reason = "metrics are floating point numbers"
 )]
-fn addresses(page: &mut String, ipam: &Ipam) {
+fn gauges(ipam: &Ipam) -> [f64; 6] {
     let unreachable = || ipam.entries.iter().filter(|entry| !entry.is_known_peer);
     let owners: BTreeSet<&str> = unreachable().map(|entry| entry.peer.as_str()).collect();
     let lost: u128 = unreachable().map(|entry| entry.size).sum();
-    let share = lost as f64 / ipam.range_num_ips.max(1) as f64 * 100.0;
-    let gauges = [
-        (
-            "weave_ipam_pending_allocates",
-            "Number of pending allocates.",
-            "",
-            ipam.pending_allocates.len() as f64,
-        ),
-        (
-            "weave_ipam_pending_claims",
-            "Number of pending claims.",
-            "",
-            ipam.pending_claims.len() as f64,
-        ),
-        (
-            "weave_ipam_unreachable_count",
-            "Number of unreachable peers.",
-            "",
-            owners.len() as f64,
-        ),
-        (
-            "weave_ipam_unreachable_percentage",
-            "Percentage of IP addresses owned  by unreachable peers.",
-            "",
-            share,
-        ),
-        (
-            "weave_ips",
-            "Number of IP addresses.",
-            "{state=\"local-used\"}",
-            ipam.active_ips as f64,
-        ),
-        (
-            "weave_max_ips",
-            "Size of IP address space used by allocator.",
-            "",
-            ipam.range_num_ips as f64,
-        ),
-    ];
-    for (name, help, labels, value) in gauges {
-        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
-        let _ = writeln!(page, "{name}{labels} {}", number(value));
-    }
+    [
+        ipam.pending_allocates.len() as f64,
+        ipam.pending_claims.len() as f64,
+        owners.len() as f64,
+        lost as f64 / ipam.range_num_ips.max(1) as f64 * 100.0,
+        ipam.active_ips as f64,
+        ipam.range_num_ips as f64,
+    ]
 }
+
+/// Name, help and labels of what is said of each family.
+const GAUGES: [(&str, &str, &[&str]); 6] = [
+    (
+        "weave_ipam_pending_allocates",
+        "Number of pending allocates.",
+        &[],
+    ),
+    (
+        "weave_ipam_pending_claims",
+        "Number of pending claims.",
+        &[],
+    ),
+    (
+        "weave_ipam_unreachable_count",
+        "Number of unreachable peers.",
+        &[],
+    ),
+    (
+        "weave_ipam_unreachable_percentage",
+        "Percentage of IP addresses owned  by unreachable peers.",
+        &[],
+    ),
+    (
+        "weave_ips",
+        "Number of IP addresses.",
+        &["state=\"local-used\""],
+    ),
+    (
+        "weave_max_ips",
+        "Size of IP address space used by allocator.",
+        &[],
+    ),
+];
 
 /// Weave Net has no such family: there a leak lasts until somebody looks.
 fn given_back(page: &mut String, pods: &Counts) {

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::daemon::LeftOut;
 use crate::kube::state::Cluster;
 use crate::pods::Counts;
 
@@ -28,6 +29,17 @@ pub struct Report {
     /// Address allocation; absent when it is off.
     #[serde(rename = "IPAM", default, skip_serializing_if = "Option::is_none")]
     pub ipam: Option<Ipam>,
+    /// Allocation of IPv6 addresses beside IPv4 ones; absent in old reports, and when there is one
+    /// family.
+    #[serde(rename = "IPAM6", default, skip_serializing_if = "Option::is_none")]
+    pub ipam6: Option<Ipam>,
+    /// The IPv6 range that is not used, and why; absent when there is none.
+    #[serde(
+        rename = "IPAM6LeftOut",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub left_out: Option<LeftOut>,
     /// The name server; absent when it is off.
     #[serde(rename = "DNS", default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,

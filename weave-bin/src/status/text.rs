@@ -21,21 +21,17 @@ pub fn overview(report: &Report) -> String {
     );
     page.push('\n');
     router_block(&mut page, &report.router);
-    if let Some(ipam) = &report.ipam {
-        page.push('\n');
-        line(&mut page, "Service", "ipam");
-        line(&mut page, "Status", &ipam_state(ipam));
-        line(&mut page, "Range", &ipam.range);
-        line(&mut page, "DefaultSubnet", &ipam.default_subnet);
-        for (label, texts) in [
-            ("Held", &ipam.held),
-            ("Conflict", &ipam.conflicts),
-            ("Renumber", &ipam.renumber),
-        ] {
-            for text in texts {
-                line(&mut page, label, text);
-            }
+    for (service, ipam) in [("ipam", &report.ipam), ("ipam6", &report.ipam6)] {
+        if let Some(ipam) = ipam {
+            page.push('\n');
+            ipam_block(&mut page, service, ipam);
         }
+    }
+    if let Some(left_out) = &report.left_out {
+        page.push('\n');
+        line(&mut page, "Service", "ipam6");
+        line(&mut page, "Status", &format!("off: {}", left_out.reason));
+        line(&mut page, "Range", &left_out.range);
     }
     if let Some(dns) = &report.dns {
         page.push('\n');
@@ -50,6 +46,22 @@ pub fn overview(report: &Report) -> String {
         cluster_block(&mut page, cluster);
     }
     page
+}
+
+fn ipam_block(page: &mut String, service: &str, ipam: &Ipam) {
+    line(page, "Service", service);
+    line(page, "Status", &ipam_state(ipam));
+    line(page, "Range", &ipam.range);
+    line(page, "DefaultSubnet", &ipam.default_subnet);
+    for (label, texts) in [
+        ("Held", &ipam.held),
+        ("Conflict", &ipam.conflicts),
+        ("Renumber", &ipam.renumber),
+    ] {
+        for text in texts {
+            line(page, label, text);
+        }
+    }
 }
 
 /// The page is as Weave Net's as long as nobody touches what is ours.
@@ -126,11 +138,20 @@ pub fn targets(report: &Report) -> String {
         .collect()
 }
 
-/// The `/status/ipam` page: who owns how much; empty without a ring or without IPAM.
+/// The `/status/ipam` page: who owns how much; empty without a ring or without IPAM. The second
+/// family follows after an empty line.
 pub fn ipam(report: &Report) -> String {
-    let Some(ipam) = &report.ipam else {
-        return String::new();
-    };
+    let us = report.router.name.as_str();
+    let blocks = [&report.ipam, &report.ipam6]
+        .into_iter()
+        .flatten()
+        .map(|ipam| owners(ipam, us));
+    let blocks: Vec<String> = blocks.filter(|block| !block.is_empty()).collect();
+    blocks.join("\n")
+}
+
+/// One line for each owner, ourselves first.
+fn owners(ipam: &Ipam, us: &str) -> String {
     let mut owners: Vec<Owner<'_>> = Vec::new();
     for entry in &ipam.entries {
         if let Some(owner) = owners.iter_mut().find(|owner| owner.name == entry.peer) {
@@ -144,7 +165,6 @@ pub fn ipam(report: &Report) -> String {
             });
         }
     }
-    let us = report.router.name.as_str();
     owners.sort_by_key(|owner| (owner.name != us, owner.name));
 
     let mut page = String::new();

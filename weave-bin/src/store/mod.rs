@@ -1,7 +1,7 @@
 //! What a host must not forget: its peer name, its addresses and its given peers.
 //!
 //! Everything is in one file, `<db-prefix>data.db`: the file of Weave Net, in its form and under
-//! its lock, with one sealed value of ours in it. So a host that comes from Weave Net finds its
+//! its lock, with one sealed value of ours in it, and another where there is an IPv6 range. So a host that comes from Weave Net finds its
 //! addresses again, and one that goes back does too. A change is durable before anybody is told of
 //! it, with one sync for all that waits. A file that is damaged or belongs to another peer name or
 //! range is refused with what to do about it; it is never overwritten, since its addresses may be
@@ -9,12 +9,13 @@
 //!
 //! ```text
 //!   State ⇄ weave (gob values) ┐
-//!                              ├─ bolt (pages) ── journal (commits) ── file (lock, sync)
+//!   State ⇄ ipv6 (own value)   ├─ bolt (pages) ── journal (commits) ── file (lock, sync)
 //!   State ⇄ seal (own value)   ┘
 //! ```
 
 mod bolt;
 mod file;
+mod ipv6;
 mod journal;
 mod seal;
 mod weave;
@@ -25,10 +26,11 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tracing::info;
-use weave_ipam::Snapshot;
+use weave_ipam::{Family, Snapshot};
 
 use bolt::Values;
 use file::DataFile;
+pub use ipv6::Ipv6;
 use journal::{Fault, Journal, Position};
 
 /// The content of the state file.
@@ -36,20 +38,66 @@ use journal::{Fault, Journal, Position};
 pub struct State {
     /// The peer name as text.
     pub peer_name: String,
-    /// The allocation range, when addresses are allocated.
+    /// The IPv4 allocation range, when such addresses are allocated.
     pub range: Option<IpNet>,
-    /// The allocator's state.
+    /// The state of the IPv4 allocator.
     pub ipam: Option<Snapshot>,
     /// Peers given by command line or request.
     pub peers: Vec<String>,
+    /// The same for IPv6.
+    #[serde(skip)]
+    pub ipv6: Ipv6,
 }
 
 impl State {
-    /// Checks that this state belongs to peer `name` with allocation range `range`.
+    /// The state of peer `name` that remembers nothing.
+    pub fn new(name: &str) -> Self {
+        Self {
+            peer_name: name.to_owned(),
+            range: None,
+            ipam: None,
+            peers: Vec::new(),
+            ipv6: Ipv6::default(),
+        }
+    }
+
+    /// The allocation range of `family`.
+    pub fn range(&self, family: Family) -> Option<IpNet> {
+        match family {
+            Family::V4 => self.range,
+            Family::V6 => self.ipv6.range,
+        }
+    }
+
+    /// The state of the allocator of `family`.
+    pub fn snapshot(&self, family: Family) -> Option<&Snapshot> {
+        match family {
+            Family::V4 => self.ipam.as_ref(),
+            Family::V6 => self.ipv6.ipam.as_ref(),
+        }
+    }
+
+    /// Remembers `range` as that of its family.
+    pub fn set_range(&mut self, range: IpNet) {
+        match range {
+            IpNet::V4(_) => self.range = Some(range),
+            IpNet::V6(_) => self.ipv6.range = Some(range),
+        }
+    }
+
+    /// Remembers `snapshot` as the state of the allocator of its family.
+    pub fn set_snapshot(&mut self, snapshot: Snapshot) {
+        match snapshot.universe {
+            IpNet::V4(_) => self.ipam = Some(snapshot),
+            IpNet::V6(_) => self.ipv6.ipam = Some(snapshot),
+        }
+    }
+
+    /// Checks that this state belongs to peer `name` with allocation `ranges`.
     ///
     /// # Errors
     /// [`Error::Foreign`], saying how to go on.
-    pub fn check(&self, path: &Path, name: &str, range: Option<IpNet>) -> Result<(), Error> {
+    pub fn check(&self, path: &Path, name: &str, ranges: &[IpNet]) -> Result<(), Error> {
         let foreign = |what: String, remedy: String| Error::Foreign {
             path: path.to_owned(),
             what,
@@ -62,13 +110,24 @@ impl State {
                 format!("start with --name {theirs}"),
             ));
         }
-        match (self.range, range) {
-            (Some(stored), Some(given)) if stored != given => Err(foreign(
-                format!("range {stored}, and --ipalloc-range is {given}"),
-                format!("start with --ipalloc-range {stored}"),
-            )),
-            _ => Ok(()),
+        for given in ranges {
+            let stored = self.range(family_of(*given)).unwrap_or(*given);
+            if stored != *given {
+                return Err(foreign(
+                    format!("range {stored}, and --ipalloc-range is {given}"),
+                    format!("start with --ipalloc-range {stored}"),
+                ));
+            }
         }
+        Ok(())
+    }
+}
+
+/// The family of `net`.
+pub fn family_of(net: IpNet) -> Family {
+    match net {
+        IpNet::V4(_) => Family::V4,
+        IpNet::V6(_) => Family::V6,
     }
 }
 
@@ -178,7 +237,10 @@ impl Store {
                 .map_err(|error| error.to_string()),
             None => weave::load(&found.values).map_err(|error| error.to_string()),
         };
-        let state = state.map_err(|what| Error::damaged(&self.path, what))?;
+        let mut state = state.map_err(|what| Error::damaged(&self.path, what))?;
+        if let Some(state) = &mut state {
+            ipv6::load(&found.values, state).map_err(|what| Error::damaged(&self.path, what))?;
+        }
         if found.body.is_none() && state.is_some() {
             info!(
                 "Taking over the state that Weave Net left in {}",
@@ -236,6 +298,7 @@ impl StateFile {
         let body = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
         weave::store(state, &mut self.values)
             .map_err(|error| failed(io::Error::other(error.to_string())))?;
+        ipv6::store(&state.ipv6, &mut self.values).map_err(|error| failed(error.into()))?;
         let values = self.values.clone();
         if let Some(journal) = &mut self.journal {
             if !journal.disk().is_in_place() {

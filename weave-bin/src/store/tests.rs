@@ -28,11 +28,15 @@ impl Drop for Scratch {
 
 fn state() -> State {
     State {
-        peer_name: "00:00:00:00:00:01".to_owned(),
         range: Some("10.32.0.0/12".parse().unwrap()),
-        ipam: None,
         peers: vec!["host-2".to_owned()],
+        ..State::new("00:00:00:00:00:01")
     }
+}
+
+/// The range of [`state`].
+fn ranges() -> Vec<IpNet> {
+    state().range.into_iter().collect()
 }
 
 #[test]
@@ -51,7 +55,7 @@ fn a_state_survives_saving_and_loading() {
     assert_eq!(store.open().unwrap().stored(), Some(&state()));
     assert!(
         loaded
-            .check(store.path(), &state().peer_name, state().range)
+            .check(store.path(), &state().peer_name, &ranges())
             .is_ok()
     );
     assert!(store.path().ends_with("weavedata.db"));
@@ -63,11 +67,11 @@ fn another_name_or_range_is_refused_with_a_remedy() {
     let other: IpNet = "10.0.0.0/16".parse().unwrap();
 
     let name = state()
-        .check(path, "00:00:00:00:00:02", state().range)
+        .check(path, "00:00:00:00:00:02", &ranges())
         .unwrap_err()
         .to_string();
     let range = state()
-        .check(path, &state().peer_name, Some(other))
+        .check(path, &state().peer_name, &[other])
         .unwrap_err()
         .to_string();
 
@@ -91,13 +95,97 @@ fn a_state_without_range_fits_any_range() {
 
     assert!(
         plain
-            .check(Path::new("x"), &plain.peer_name, state().range)
+            .check(Path::new("x"), &plain.peer_name, &ranges())
             .is_ok()
     );
-    assert!(
-        state()
-            .check(Path::new("x"), &plain.peer_name, None)
-            .is_ok()
+    assert!(state().check(Path::new("x"), &plain.peer_name, &[]).is_ok());
+}
+
+/// The state of a host with both families.
+fn dual() -> State {
+    let mut state = state();
+    for (range, ident) in [("10.32.0.0/12", "four"), ("fd00:32::/64", "six")] {
+        let range: IpNet = range.parse().unwrap();
+        let mut snapshot = Snapshot::new(range, weave_ipam::PeerId(1));
+        let held = weave_ipam::Holding::new(true, vec![range]);
+        snapshot.owned.insert(ident.to_owned(), held);
+        let seeds = vec![weave_ipam::PeerId(1)];
+        let entry = weave_ipam::SnapshotEntry::new(range.addr(), seeds[0], 3, 7);
+        snapshot.ring = Some(weave_ipam::SnapshotRing::new(seeds, vec![entry]));
+        state.set_range(range);
+        state.set_snapshot(snapshot);
+    }
+    state
+}
+
+#[test]
+fn both_families_survive_and_each_has_its_own_range() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+
+    store.open().unwrap().save(&dual()).unwrap();
+
+    let loaded = store.load().unwrap().unwrap();
+    assert_eq!(loaded, dual());
+    let nets = |ranges: [&str; 2]| ranges.map(|range| range.parse().unwrap());
+    let check = |ranges: [IpNet; 2]| loaded.check(store.path(), &loaded.peer_name, &ranges);
+    assert!(check(nets(["fd00:32::/64", "10.32.0.0/12"])).is_ok());
+    let error = check(nets(["10.32.0.0/12", "fd00:33::/64"])).unwrap_err();
+    let remedy = "start with --ipalloc-range fd00:32::/64";
+    assert!(error.to_string().contains(remedy), "{error}");
+}
+
+/// The file of `state` as a release reads and writes it that knows one family, and as Weave Net does.
+#[test]
+fn what_knows_one_family_keeps_the_other() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+    store.open().unwrap().save(&dual()).unwrap();
+    let four = State {
+        ipv6: Ipv6::default(),
+        ..dual()
+    };
+
+    let image = std::fs::read(store.path()).unwrap();
+    let found = journal::recover(&image).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&found.body.unwrap()).unwrap();
+    let mut keys: Vec<&String> = body.as_object().unwrap().keys().collect();
+    keys.sort();
+    assert_eq!(keys, ["ipam", "peer_name", "peers", "range"], "as ever");
+    assert_eq!(serde_json::from_value::<State>(body).unwrap(), four);
+    assert_eq!(weave::load(&found.values).unwrap().unwrap().ipam, four.ipam);
+
+    // Weave Net writes values of its own and keeps those it does not know: the seal fits no more.
+    let mut values = found.values;
+    weave::store(&four, &mut values).unwrap();
+    let mut back = weave::load(&values).unwrap().unwrap();
+    ipv6::load(&values, &mut back).unwrap();
+    assert_eq!(back.ipv6, dual().ipv6);
+    assert_eq!(back.ipam, dual().ipam);
+}
+
+#[test]
+fn without_an_ipv6_range_the_file_is_as_ever() {
+    let scratch = Scratch::new();
+    let store = Store::new(&scratch.path("weave"));
+    store.open().unwrap().save(&state()).unwrap();
+    let image = std::fs::read(store.path()).unwrap();
+
+    let found = journal::recover(&image).unwrap();
+
+    let keys: Vec<String> = found
+        .values
+        .keys()
+        .map(|key| String::from_utf8_lossy(key).into_owned())
+        .collect();
+    assert_eq!(keys, ["directPeers", "peername", "version"]);
+    // What was the only family before goes where it belongs.
+    let mut alone = State::new("00:00:00:00:00:01");
+    alone.range = "fd00:32::/64".parse().ok();
+    ipv6::load(&found.values, &mut alone).unwrap();
+    assert_eq!(
+        (alone.range, alone.ipv6.range),
+        (None, "fd00:32::/64".parse().ok())
     );
 }
 

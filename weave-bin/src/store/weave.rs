@@ -75,10 +75,10 @@ pub(super) fn load(values: &Values) -> Result<Option<State>, Unusable> {
         snapshot
     });
     Ok(Some(State {
-        peer_name: name.to_string(),
         range: ipam.as_ref().map(|snapshot| snapshot.universe),
         ipam,
         peers,
+        ..State::new(&name.to_string())
     }))
 }
 

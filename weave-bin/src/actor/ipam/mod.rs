@@ -1,4 +1,4 @@
-//! The task that owns the allocator.
+//! The tasks that own the allocators: one for each family, joined by [`Rings`].
 //!
 //! Requests, payloads of peers, the reachable peers and time go in; after each batch the state is
 //! saved, and only then are answers given, messages sent and the state published. So nobody is
@@ -9,6 +9,7 @@
 
 mod channel;
 mod core;
+mod rings;
 mod task;
 
 use std::net::IpAddr;
@@ -19,9 +20,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use weave_ipam::Status;
 
 pub use channel::{Inbox, IpamChannel, pair};
+pub use rings::{Asked, Rings};
 pub use task::{Surroundings, start};
 
-/// A handle to the allocator's task.
+/// A handle to the task of one family's allocator.
 #[derive(Debug, Clone)]
 pub struct Ipam {
     commands: mpsc::Sender<Command>,
@@ -127,6 +129,11 @@ impl Ipam {
     /// The subnet of requests that name none.
     pub fn default_subnet(&self) -> IpNet {
         self.default_subnet
+    }
+
+    /// Whether its addresses are IPv4.
+    fn is_v4(&self) -> bool {
+        self.default_subnet.addr().is_ipv4()
     }
 
     /// An address for `ident`, the same again for the same ident. Waits while there is none.

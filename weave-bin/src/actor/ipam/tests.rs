@@ -31,10 +31,9 @@ impl Peer {
         let keeper = Keeper::start(
             file,
             State {
-                peer_name: name.to_string(),
                 range: Some(range),
                 ipam: snapshot.clone(),
-                peers: Vec::new(),
+                ..State::new(&name.to_string())
             },
         )
         .unwrap();

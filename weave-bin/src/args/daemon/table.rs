@@ -38,17 +38,22 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::value("ipalloc-default-subnet").explained(
         "CIDR",
         "",
-        "subnet of requests that name none; without it the whole range",
+        "subnet of requests that name none; without it the whole range; two as for the range",
     ),
     Flag::value("ipalloc-init").explained(
         "HOW",
         "",
         "who starts the ring: consensus=N, seed=PEER_NAME,... or observer; else a vote",
     ),
-    Flag::value("ipalloc-range").explained(
-        "CIDR",
+    Flag::value("ipalloc-init-ipv6").explained(
+        "HOW",
         "",
-        "range of the pods' addresses; without it none are allocated",
+        "who starts the IPv6 ring beside an IPv4 one; else as --ipalloc-init",
+    ),
+    Flag::value("ipalloc-range").explained(
+        "CIDR,...",
+        "",
+        "range of the pods' addresses, or one IPv4 and one IPv6; without it none are allocated",
     ),
     Flag::value("log-level").explained(
         "LEVEL",

@@ -45,7 +45,10 @@ fn the_flags_of_the_kubernetes_start_script_are_read() {
     assert_eq!(settings.name.unwrap().to_string(), "0a:00:00:00:00:01");
     assert_eq!(settings.nickname.as_deref(), Some("node-1"));
     assert_eq!(settings.peers, ["10.0.0.2", "10.0.0.3"]);
-    assert_eq!(settings.ipam.unwrap().range.to_string(), "10.32.0.0/12");
+    assert_eq!(
+        settings.ipam.unwrap().ranges[0].range.to_string(),
+        "10.32.0.0/12"
+    );
     assert!(
         settings
             .warnings

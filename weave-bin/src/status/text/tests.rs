@@ -193,6 +193,40 @@ fn what_an_operator_must_know_of_addresses_stands_under_the_service() {
 }
 
 #[test]
+fn a_second_family_stands_behind_the_first() {
+    let mut report = scenes().swap_remove(3).report;
+    let found = report.ipam.clone();
+    (report.dns, report.host, report.cluster) = (None, None, None);
+    let before = (overview(&report), ipam(&report));
+    let mut second = found.expect("a scene with addresses");
+    second.range = "fd00:32::/64".to_owned();
+    report.ipam6 = Some(second);
+
+    let (page, owners) = (overview(&report), ipam(&report));
+    let with_reason = {
+        report.ipam6 = None;
+        report.left_out = Some(crate::daemon::LeftOut {
+            range: "fd00:32::/64".to_owned(),
+            reason: "IPv6 is off".to_owned(),
+        });
+        overview(&report)
+    };
+
+    assert!(page.starts_with(before.0.trim_end_matches('\n')), "{page}");
+    let block = "\n\n        Service: ipam6\n         Status: ";
+    assert!(
+        page.contains(block) && page.contains("          Range: fd00:32::/64\n"),
+        "{page}"
+    );
+    assert!(
+        owners.starts_with(&before.1) && owners.len() > before.1.len(),
+        "{owners}"
+    );
+    let off = "        Service: ipam6\n         Status: off: IPv6 is off\n          Range: fd00:32::/64\n";
+    assert!(with_reason.contains(off), "{with_reason}");
+}
+
+#[test]
 fn a_waiting_allocation_shows_when_there_is_a_ring() {
     let mut report = scenes().swap_remove(3).report;
     report
