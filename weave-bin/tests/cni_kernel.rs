@@ -251,3 +251,67 @@ fn a_pod_is_checked_and_what_no_runtime_lists_is_collected() {
     let found = check();
     assert_eq!(stdout(&found)["code"], 103, "{}", stdout(&found));
 }
+
+/// A daemon in the place of the lab's; it ends with the test.
+struct Daemon(std::process::Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+#[test]
+fn pods_live_on_ipv6_alone() {
+    if !geteuid().is_root() || !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        println!("skipped: needs root and IPv6");
+        return;
+    }
+    let host = Host::up("six");
+    host.lab(&["kill", "1"]);
+    let prefix = PathBuf::from("/run").join(&host.name).join("host-1/six");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
+    command
+        .args(["weaver", "--no-overlay", "--ipalloc-range=fd00:32::/64"])
+        .args(["--name=::1", "--ipalloc-init=seed=::1"])
+        .arg(format!("--db-prefix={}", prefix.display()))
+        .stderr(Stdio::null());
+    let _daemon = Daemon(host.namespace().run(|| command.spawn()).unwrap().unwrap());
+    let status = || host.plugin("STATUS", "", "", CONFIG).status.success();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !status() {
+        assert!(
+            std::time::Instant::now() < until,
+            "the daemon does not serve"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+
+    let pods = [host.pod(1), host.pod(2)];
+    let mut addresses = Vec::new();
+    for (pod, id) in pods.iter().zip([ID, STALE]) {
+        let added = host.plugin("ADD", id, pod, CONFIG);
+        assert_ok(&added);
+        let result = stdout(&added);
+        assert_eq!(result["ips"].as_array().unwrap().len(), 1, "{result}");
+        assert_eq!(result["routes"][0]["dst"], "::/0");
+        let net: ipnet::Ipv6Net = result["ips"][0]["address"]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .unwrap();
+        addresses.push(net.addr());
+    }
+    let at = |pod: &str| Namespace::open(named_path(pod)).unwrap();
+    let bound = at(&pods[0]).run(|| std::net::TcpListener::bind((addresses[0], 0)));
+    let target = bound.unwrap().unwrap();
+    let there = target.local_addr().unwrap();
+    let connected = at(&pods[1]).run(|| std::net::TcpStream::connect(there));
+    let from = connected.unwrap().unwrap().local_addr().unwrap().ip();
+    assert_eq!(from, addresses[1]);
+
+    for (pod, id) in pods.iter().zip([ID, STALE]) {
+        assert_ok(&host.plugin("DEL", id, pod, CONFIG));
+        assert_eq!(host.addresses_of(id), "");
+    }
+}

@@ -18,6 +18,9 @@ use crate::http::client::{self, Client, Response, encode_component};
 /// The identity under which the bridge's own address is allocated.
 pub(super) const EXPOSE_ID: &str = "weave:expose";
 
+/// Asks for an address of each family; a daemon that knows one family gives that.
+const EVERY_FAMILY: &str = "family=all";
+
 /// The daemon of this host, asked until a deadline.
 #[derive(Debug, Clone)]
 pub(super) struct Daemon {
@@ -47,42 +50,54 @@ impl Daemon {
         Self::new(self.client.clone(), limit)
     }
 
-    /// One address for `id`, and whether `id` is known not to have had it before; the same again
-    /// for the same id. Waits while there is no space. `asker` is the plugin and the network it is for,
-    /// by which the daemon knows later whose the address was.
+    /// An address for `id` in `subnet`, or one of each family that the daemon has; each with whether
+    /// `id` is known not to have had it before. The same again for the same id. Waits while there is no
+    /// space. `asker` is the plugin and the network it is for, by which the daemon knows later whose the
+    /// address was.
     pub(super) async fn allocate(
         &self,
         id: &str,
         subnet: Option<IpNet>,
         asker: Option<(Plugin, &str)>,
-    ) -> Result<(IpNet, bool), Error> {
+    ) -> Result<Vec<(IpNet, bool)>, Error> {
         let path = ip_path(id, subnet);
-        let query = asker.map_or_else(String::new, |(plugin, network)| {
-            let network = encode_component(network);
-            format!("?plugin={}&network={network}", plugin.name())
+        let mut query = Vec::new();
+        if let Some((plugin, network)) = asker {
+            query.push(format!("plugin={}", plugin.name()));
+            query.push(format!("network={}", encode_component(network)));
+        }
+        if subnet.is_none() {
+            query.push(EVERY_FAMILY.to_owned());
+        }
+        let words = match query.join("&") {
+            none if none.is_empty() => none,
+            some => format!("?{some}"),
+        };
+        let answer = self.limited().post(&format!("{path}{words}")).await;
+        let fresh = answer.as_ref().ok().and_then(|answer| {
+            let value = answer.headers.get(FRESH_HEADER)?.to_str().ok()?;
+            Some(value.to_owned())
         });
-        let answer = self.limited().post(&format!("{path}{query}")).await;
-        let is_fresh = answer
-            .as_ref()
-            .is_ok_and(|answer| answer.headers.contains_key(FRESH_HEADER));
         let body = self.body("Post", &path, answer)?;
-        let address = body.trim().parse().map_err(|_| {
+        granted(&body, fresh.as_deref()).ok_or_else(|| {
             let text = format!(
                 "weave daemon answered {:?} instead of an address",
                 cut(&body)
             );
             Error::new(Code::TryAgain, text)
-        })?;
-        Ok((address, is_fresh))
+        })
     }
 
-    /// The addresses of `id`.
+    /// The addresses of `id`: in `subnet`, or of every family.
     pub(super) async fn lookup(
         &self,
         id: &str,
         subnet: Option<IpNet>,
     ) -> Result<Vec<IpAddr>, Error> {
-        let path = ip_path(id, subnet);
+        let path = match (ip_path(id, subnet), subnet) {
+            (path, Some(_)) => path,
+            (path, None) => format!("{path}?{EVERY_FAMILY}"),
+        };
         let answer = self.limited().get(&path).await;
         let body = self.body("Get", &path, answer)?;
         let words = body.split_whitespace();
@@ -210,7 +225,48 @@ fn ip_path(id: &str, subnet: Option<IpNet>) -> String {
     }
 }
 
+/// The addresses of an answer, with whether each is fresh: the header lists those that are, or is
+/// `true` for all.
+fn granted(body: &str, fresh: Option<&str>) -> Option<Vec<(IpNet, bool)>> {
+    let is_fresh = |word: &str| match fresh {
+        None => false,
+        Some("true") => true,
+        Some(list) => list.split_whitespace().any(|one| one == word),
+    };
+    let words = body.split_whitespace();
+    let all: Option<Vec<_>> = words
+        .map(|word| Some((word.parse().ok()?, is_fresh(word))))
+        .collect();
+    all.filter(|all| !all.is_empty())
+}
+
 /// The first line's worth of a body, for messages.
 fn cut(body: &str) -> String {
     body.trim().chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_addresses_are_told_from_earlier_ones() {
+        let shown = |body, fresh| -> Vec<(String, bool)> {
+            let all: Vec<(IpNet, bool)> = granted(body, fresh).unwrap_or_default();
+            all.iter().map(|(net, is)| (net.to_string(), *is)).collect()
+        };
+        let (four, six) = ("10.32.0.2/12".to_owned(), "fd00::2/64".to_owned());
+        let both = "10.32.0.2/12 fd00::2/64";
+
+        assert_eq!(shown("10.32.0.2/12", Some("true")), [(four.clone(), true)]);
+        assert_eq!(shown("10.32.0.2/12\n", None), [(four.clone(), false)]);
+        assert_eq!(
+            shown(both, Some("fd00::2/64")),
+            [(four.clone(), false), (six.clone(), true)]
+        );
+        assert_eq!(shown(both, Some(both)), [(four, true), (six, true)]);
+        for nonsense in ["", "10.32.0.2/12 x", "10.32.0.2"] {
+            assert_eq!(shown(nonsense, None), []);
+        }
+    }
 }

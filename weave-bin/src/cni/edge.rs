@@ -72,8 +72,9 @@ pub(super) struct Wish<'a, N> {
     /// `None` = the bridge's own.
     pub(super) mtu: Option<u32>,
     pub(super) addresses: Vec<IpNet>,
-    pub(super) gateway: Option<IpAddr>,
-    /// `None` = a default route through the gateway.
+    /// At most one of each family.
+    pub(super) gateways: Vec<IpAddr>,
+    /// `None` = a default route through each gateway.
     pub(super) routes: Option<Vec<Route>>,
     pub(super) hairpin: bool,
 }

@@ -19,7 +19,8 @@ pub(super) async fn add<E>(scene: &Scene<'_, E>) -> Result<Attachment, Error> {
     ipam.kind.clear();
     let mut attachment = Lease::take(scene, &ipam).await?.granted;
     for address in &mut attachment.addresses {
-        address.gateway = ipam.gateway;
+        let is_v4 = address.address.addr().is_ipv4();
+        address.gateway = ipam.gateway.filter(|via| via.is_ipv4() == is_v4);
     }
     attachment.routes = ipam.routes.unwrap_or_default();
     Ok(attachment)

@@ -52,7 +52,7 @@ impl Edge for Kernel {
         request.bridge = wish.bridge.to_owned();
         request.mtu = wish.mtu;
         request.addresses = wish.addresses;
-        request.gateway = wish.gateway;
+        request.gateways = wish.gateways;
         request.hairpin = wish.hairpin;
         request.routes = match wish.routes {
             None => Routes::Default,

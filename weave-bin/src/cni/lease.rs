@@ -26,8 +26,8 @@ pub(super) struct Lease {
 
 #[derive(Debug)]
 enum Origin {
-    /// From the daemon; `Some` if this call allocated it.
-    Daemon(Option<IpNet>),
+    /// From the daemon; what this call allocated.
+    Daemon(Vec<IpNet>),
     /// From the plugin of this name.
     Delegate(String),
 }
@@ -58,41 +58,43 @@ impl Lease {
         scene.withdraw(id)?;
         let asker = Some((scene.plugin, scene.network.name()));
         let found = scene.daemon.allocate(id, ipam.subnet, asker).await;
-        let (address, created) = found.map_err(|error| error.within(context))?;
+        let found = found.map_err(|error| error.within(context))?;
+        let addresses = found.iter().map(|(address, _)| Address {
+            address: *address,
+            gateway: None,
+        });
         let granted = Attachment {
-            addresses: vec![Address {
-                address,
-                gateway: None,
-            }],
+            addresses: addresses.collect(),
             ..Attachment::default()
         };
+        let created = found.iter().filter(|(_, is_fresh)| *is_fresh);
         Ok(Self {
             granted,
-            origin: Origin::Daemon(created.then_some(address)),
+            origin: Origin::Daemon(created.map(|(address, _)| *address).collect()),
         })
     }
 
     /// Gives back what this call took. The error is for the log: the runtime calls DEL anyway.
     pub(super) async fn undo<E>(self, scene: &Scene<'_, E>) -> Result<(), Error> {
         match self.origin {
-            Origin::Daemon(None) => Ok(()),
-            Origin::Daemon(Some(address)) => {
-                scene
-                    .daemon
-                    .again(UNDO_LIMIT)
-                    .free(&scene.call.container_id, address)
-                    .await
+            Origin::Daemon(created) => {
+                let daemon = scene.daemon.again(UNDO_LIMIT);
+                let mut outcome = Ok(());
+                for address in created {
+                    // Each is tried, whatever became of the one before.
+                    let freed = daemon.free(&scene.call.container_id, address).await;
+                    outcome = outcome.and(freed);
+                }
+                outcome
             }
             Origin::Delegate(kind) => delegate::del(scene.call, &kind, scene.input).await,
         }
     }
 
-    /// The first gateway that came with the addresses.
-    pub(super) fn gateway(&self) -> Option<IpAddr> {
-        self.granted
-            .addresses
-            .iter()
-            .find_map(|address| address.gateway)
+    /// The gateways that came with the addresses.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.granted.addresses.iter();
+        addresses.filter_map(|address| address.gateway)
     }
 }
 

@@ -144,18 +144,12 @@ async fn connect<E: Edge>(
     netns: E::Netns,
 ) -> Result<Attachment, Error> {
     let addresses: Vec<IpNet> = lease.granted.addresses.iter().map(|a| a.address).collect();
-    let subnet = addresses[0];
     let routes = match &settings.ipam.routes {
         None if !lease.granted.routes.is_empty() => Some(lease.granted.routes.clone()),
         configured => configured.clone(),
     };
-    let needed = routes
-        .as_ref()
-        .is_none_or(|list| list.iter().any(|route| route.gw.is_none()));
-    let gateway = match settings.ipam.gateway.or_else(|| lease.gateway()) {
-        None if needed => Some(bridge_address(scene, bridge, subnet).await?),
-        known => known,
-    };
+    let known = settings.ipam.gateway.into_iter().chain(lease.gateways());
+    let gateways = gateways(scene, bridge, &addresses, known, routes.as_deref()).await?;
     let wish = Wish {
         container_id: &scene.call.container_id,
         netns,
@@ -163,7 +157,7 @@ async fn connect<E: Edge>(
         bridge: &settings.bridge,
         mtu: settings.mtu,
         addresses,
-        gateway,
+        gateways: gateways.clone(),
         routes: routes.clone(),
         hairpin: settings.hairpin,
     };
@@ -174,8 +168,9 @@ async fn connect<E: Edge>(
     let mtu = Some(attached.mtu);
     let mut attachment = lease.granted.clone();
     for address in &mut attachment.addresses {
-        let same_family = gateway.filter(|g| g.is_ipv4() == address.address.addr().is_ipv4());
-        address.gateway = address.gateway.or(same_family);
+        let is_v4 = address.address.addr().is_ipv4();
+        let same_family = gateways.iter().find(|via| via.is_ipv4() == is_v4);
+        address.gateway = address.gateway.or(same_family.copied());
     }
     attachment.interfaces = vec![
         Interface {
@@ -191,42 +186,84 @@ async fn connect<E: Edge>(
             sandbox: Some(scene.call.netns.clone()),
         },
     ];
-    attachment.default_route = gateway.filter(|_| routes.is_none()).map(|gateway| Route {
-        dst: default_of(gateway),
-        gw: Some(gateway),
-    });
+    let defaults = gateways.iter().filter(|_| routes.is_none());
+    attachment.default_routes = defaults
+        .map(|gateway| Route {
+            dst: default_of(*gateway),
+            gw: Some(*gateway),
+        })
+        .collect();
     attachment.routes = routes.unwrap_or_default();
     attachment.dns.clone_from(&settings.dns);
     Ok(attachment)
 }
 
-/// The bridge's address inside `subnet`, else its first; a bridge without one is exposed first.
+/// A gateway of each family: the first that is `known`, else the bridge, if a route needs one.
+async fn gateways<E: Edge>(
+    scene: &Scene<'_, E>,
+    bridge: &Bridge,
+    addresses: &[IpNet],
+    known: impl Iterator<Item = IpAddr>,
+    routes: Option<&[Route]>,
+) -> Result<Vec<IpAddr>, Error> {
+    let mut gateways: Vec<IpAddr> = Vec::new();
+    let has = |gateways: &[IpAddr], is_v4| gateways.iter().any(|via| via.is_ipv4() == is_v4);
+    for gateway in known {
+        if !has(&gateways, gateway.is_ipv4()) {
+            gateways.push(gateway);
+        }
+    }
+    for subnet in addresses {
+        let is_v4 = subnet.addr().is_ipv4();
+        let needs = |route: &Route| route.gw.is_none() && route.dst.addr().is_ipv4() == is_v4;
+        let is_needed = routes.is_none_or(|list| list.iter().any(needs));
+        if is_needed && !has(&gateways, is_v4) {
+            gateways.extend(bridge_address(scene, bridge, *subnet).await?);
+        }
+    }
+    Ok(gateways)
+}
+
+/// The bridge's address inside `subnet`, else its first of the family; a bridge without one is exposed
+/// first. `None` when the daemon has no such addresses.
 async fn bridge_address<E: Edge>(
     scene: &Scene<'_, E>,
     bridge: &Bridge,
     subnet: IpNet,
-) -> Result<IpAddr, Error> {
+) -> Result<Option<IpAddr>, Error> {
+    let is_same_family = |net: &IpNet| net.addr().is_ipv4() == subnet.addr().is_ipv4();
     let mut usable = bridge
         .addresses
         .iter()
+        .filter(|net| is_same_family(net))
         .map(IpNet::addr)
-        .filter(|a| a.is_ipv4() == subnet.addr().is_ipv4());
+        .filter(|address| !is_of_the_link(*address));
     let inside = usable.clone().find(|address| subnet.contains(address));
     if let Some(address) = inside.or_else(|| usable.next()) {
-        return Ok(address);
+        return Ok(Some(address));
     }
     let context = "unable to allocate IP address for bridge";
-    let (address, _) = scene
-        .daemon
-        .allocate(EXPOSE_ID, None, None)
-        .await
-        .map_err(|error| error.within(context))?;
+    let asked = (!subnet.addr().is_ipv4()).then(|| subnet.trunc());
+    let given = match scene.daemon.allocate(EXPOSE_ID, asked, None).await {
+        // What another plugin allocated is not always of a range of ours.
+        Err(error) if asked.is_some() && error.code() == Code::Refused => return Ok(None),
+        given => given.map_err(|error| error.within(context))?,
+    };
+    let mut given = given.into_iter().map(|(address, _)| address);
+    let Some(address) = given.find(is_same_family) else {
+        return Ok(None);
+    };
     scene
         .daemon
         .expose(address)
         .await
         .map_err(|error| error.within(context))?;
-    Ok(address.addr())
+    Ok(Some(address.addr()))
+}
+
+/// Every interface with IPv6 has such an address; it says nothing of being exposed.
+fn is_of_the_link(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 async fn remove_interface<E: Edge>(scene: &mut Scene<'_, E>) {

@@ -20,8 +20,8 @@ pub(super) struct Attachment {
     pub(super) addresses: Vec<Address>,
     /// Routes the configuration named.
     pub(super) routes: Vec<Route>,
-    /// The default route that was added without being named.
-    pub(super) default_route: Option<Route>,
+    /// The default routes that were added without being named.
+    pub(super) default_routes: Vec<Route>,
     /// Copied from the configuration.
     pub(super) dns: Map<String, Value>,
 }
@@ -119,7 +119,7 @@ impl Attachment {
         let routes: Vec<Value> = self
             .routes
             .iter()
-            .chain(&self.default_route)
+            .chain(&self.default_routes)
             .map(route)
             .collect();
         if !routes.is_empty() {
@@ -175,10 +175,10 @@ mod tests {
                 gateway: Some("10.32.0.1".parse().unwrap()),
             }],
             routes: Vec::new(),
-            default_route: Some(Route {
+            default_routes: vec![Route {
                 dst: "0.0.0.0/0".parse().unwrap(),
                 gw: Some("10.32.0.1".parse().unwrap()),
-            }),
+            }],
             dns: Map::new(),
         }
     }

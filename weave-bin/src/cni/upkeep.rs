@@ -30,18 +30,26 @@ pub(super) async fn status<E: Edge>(scene: &Scene<'_, E>, plugin: Plugin) -> Res
             return delegate::forward(scene.call, kind, scene.input).await;
         }
     }
-    match allocator(&page) {
-        None => Err(unavailable("the daemon allocates no addresses".to_owned())),
-        // An idle allocator looks for the others when it is first asked.
-        Some("ready" | "idle") => Ok(()),
+    let states: Vec<&str> = ["Service: ipam", "Service: ipam6"]
+        .iter()
+        .filter_map(|service| allocator(&page, service))
+        .collect();
+    if states.is_empty() {
+        return Err(unavailable("the daemon allocates no addresses".to_owned()));
+    }
+    // An idle allocator looks for the others when it is first asked; a family that this host cannot
+    // have is off.
+    let can_serve = |state: &str| matches!(state, "ready" | "idle") || state.starts_with("off: ");
+    match states.into_iter().find(|state| !can_serve(state)) {
+        None => Ok(()),
         Some(state) => Err(unavailable(format!("no address can be given: {state}"))),
     }
 }
 
-/// The state of the service `ipam` on the daemon's status page.
-fn allocator(page: &str) -> Option<&str> {
+/// The state of an allocator on the daemon's status page.
+fn allocator<'p>(page: &'p str, service: &str) -> Option<&'p str> {
     let mut lines = page.lines().map(str::trim);
-    lines.find(|line| *line == "Service: ipam")?;
+    lines.find(|line| *line == service)?;
     lines.next()?.strip_prefix("Status: ")
 }
 
@@ -100,9 +108,9 @@ mod tests {
                     \x20       Service: ipam\n         Status: awaiting consensus (quorum: 2, known: 1)\n\
                     \x20         Range: 10.32.0.0/12\n";
 
-        let state = allocator(page);
+        let state = allocator(page, "Service: ipam");
 
         assert_eq!(state, Some("awaiting consensus (quorum: 2, known: 1)"));
-        assert_eq!(allocator("Service: router\nStatus: x\n"), None);
+        assert_eq!(allocator(page, "Service: ipam6"), None);
     }
 }

@@ -61,8 +61,8 @@ impl Edge for Host {
 
     async fn attach(&self, wish: Wish<'_, String>) -> Result<Attached, String> {
         self.wishes.borrow_mut().push(format!(
-            "mtu {:?} gateway {:?} routes {:?} hairpin {}",
-            wish.mtu, wish.gateway, wish.routes, wish.hairpin
+            "mtu {:?} gateways {:?} routes {:?} hairpin {}",
+            wish.mtu, wish.gateways, wish.routes, wish.hairpin
         ));
         if self.attach_fails {
             return Err("no buffer space available".to_owned());

@@ -1,5 +1,6 @@
 //! Whole calls, from the environment to the printed object, on a host and a daemon in memory.
 
+mod dual;
 mod fake;
 mod recorded;
 mod upkeep;
@@ -92,7 +93,10 @@ fn a_bridge_without_an_address_is_exposed_once_the_pod_needs_a_gateway() {
     let requests = daemon.book.lock().unwrap().requests.clone();
     assert_eq!(
         requests[1..],
-        ["POST /ip/weave:expose", "POST /expose/10.32.0.1/12"]
+        [
+            "POST /ip/weave:expose?family=all",
+            "POST /expose/10.32.0.1/12"
+        ]
     );
 }
 
@@ -110,7 +114,7 @@ fn an_empty_list_of_routes_needs_no_gateway() {
     assert!(object["ips"][0].get("gateway").is_none());
     assert_eq!(
         host.wishes.borrow()[0],
-        "mtu None gateway None routes Some([]) hairpin true"
+        "mtu None gateways [] routes Some([]) hairpin true"
     );
 }
 

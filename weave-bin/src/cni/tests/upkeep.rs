@@ -150,7 +150,10 @@ fn gc_frees_what_is_not_listed_and_sweeps_its_interface() {
         weave_net("ADD", id, POD1, PLAIN, &host, &daemon.address);
     }
     let requests = daemon.book.lock().unwrap().requests.clone();
-    assert_eq!(requests[0], "POST /ip/c1?plugin=weave-net&network=weave");
+    assert_eq!(
+        requests[0],
+        "POST /ip/c1?plugin=weave-net&network=weave&family=all"
+    );
 
     assert!(!gc(&Value::Null, &host, &daemon).failed);
     assert!(daemon.owned("c1").is_some(), "no list is no news");
