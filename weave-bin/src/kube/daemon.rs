@@ -76,30 +76,57 @@ impl Daemon {
         body(self.client.post_form("/connect", &form).await).map(drop)
     }
 
-    /// Puts an address on the bridge and masquerades what pods send out: `wanted`, or one that is
-    /// allocated. Waits until there is a ring.
+    /// Puts an address of each family on the bridge and masquerades what pods send out: `wanted`, and
+    /// those that are allocated. Waits until there is a ring.
     ///
     /// # Errors
     /// It refuses or does not answer.
-    pub async fn expose(&self, wanted: Option<IpNet>) -> Result<IpNet, DaemonError> {
-        let address = match wanted {
-            Some(address) => {
-                let path = format!("/ip/{EXPOSE}/{address}");
-                match self.patient.put(&path).await {
-                    // Without allocation nobody else can have been given the address.
-                    Ok(answer) if answer.status.as_u16() == 404 => {}
-                    answer => drop(body(answer)?),
-                }
-                address
+    pub async fn expose(&self, wanted: Option<IpNet>) -> Result<Vec<IpNet>, DaemonError> {
+        let mut addresses = Vec::new();
+        if let Some(address) = wanted {
+            let path = format!("/ip/{EXPOSE}/{address}");
+            match self.patient.put(&path).await {
+                // Without allocation nobody else can have been given the address.
+                Ok(answer) if answer.status.as_u16() == 404 => {}
+                answer => drop(body(answer)?),
             }
-            None => {
-                let body = body(self.patient.post(&format!("/ip/{EXPOSE}")).await)?;
-                let parsed = body.trim().parse();
-                parsed.map_err(|_| DaemonError::Refused(format!("no address was given: {body}")))?
-            }
+            addresses.push(address);
+        }
+        addresses.extend(self.allocated(wanted).await?);
+        for address in &addresses {
+            body(self.client.post(&format!("/expose/{address}")).await)?;
+        }
+        Ok(addresses)
+    }
+
+    /// Addresses of the bridge, but of the family that is `given`.
+    async fn allocated(&self, given: Option<IpNet>) -> Result<Vec<IpNet>, DaemonError> {
+        let Some(given) = given else {
+            let path = format!("/ip/{EXPOSE}?family=all");
+            return nets(&body(self.patient.post(&path).await)?);
         };
-        body(self.client.post(&format!("/expose/{address}")).await)?;
-        Ok(address)
+        let subnets = match self.client.get("/ipinfo/defaultsubnet?family=all").await {
+            Ok(answer) if answer.status.as_u16() == 404 => Vec::new(),
+            answer => nets(&body(answer)?)?,
+        };
+        let is_other = |net: &IpNet| net.addr().is_ipv4() != given.addr().is_ipv4();
+        let mut addresses = Vec::new();
+        for subnet in subnets.into_iter().filter(is_other) {
+            let path = format!("/ip/{EXPOSE}/{subnet}");
+            addresses.extend(nets(&body(self.patient.post(&path).await)?)?);
+        }
+        Ok(addresses)
+    }
+}
+
+fn nets(body: &str) -> Result<Vec<IpNet>, DaemonError> {
+    let words: Vec<&str> = body.split_whitespace().collect();
+    let parsed: Result<Vec<IpNet>, _> = words.iter().map(|word| word.parse()).collect();
+    match parsed {
+        Ok(nets) if !nets.is_empty() => Ok(nets),
+        _ => Err(DaemonError::Refused(format!(
+            "no address was given: {body}"
+        ))),
     }
 }
 
@@ -121,9 +148,10 @@ fn view(report: &Value) -> View {
     View {
         connected: names.map(str::to_owned).collect(),
         // Without allocation there is nothing to take over, and nothing to lose.
-        has_ring: report
-            .get("IPAM")
-            .is_none_or(|ipam| ipam["Entries"].is_array()),
+        has_ring: ["IPAM", "IPAM6"].iter().all(|family| {
+            let ipam = report.get(family);
+            ipam.is_none_or(|ipam| ipam["Entries"].is_array())
+        }),
     }
 }
 
@@ -151,6 +179,13 @@ mod tests {
 
         assert_eq!(ready.connected.len(), 2);
         assert!(ready.has_ring && !early.has_ring);
+        let with_second = |entries: Value| {
+            let mut report = json!({"Router": {}, "IPAM": {"Entries": []}});
+            report["IPAM6"] = json!({ "Entries": entries });
+            view(&report)
+        };
+        assert!(with_second(json!([])).has_ring);
+        assert!(!with_second(json!(null)).has_ring, "the other family waits");
         assert!(view(&json!({"Router": {"Peers": null}})).has_ring);
     }
 }

@@ -101,6 +101,28 @@ pub async fn decide(
     }
 }
 
+/// How the IPv6 ring beside one of IPv4 starts: from the peer that first asked, whichever that is. A host
+/// that cannot have IPv6 addresses must not ask.
+///
+/// # Errors
+/// The API server does not answer, or there is no ConfigMap.
+pub async fn decide_ipv6(api: &Api, me: &Me) -> Result<Start, ApiError> {
+    loop {
+        let stored = api.record().await?.ok_or(ApiError::Missing)?;
+        match stored.record.seeds6() {
+            [] => {}
+            seeds => return Ok(Start::Seed(seeds.to_vec())),
+        }
+        let mut record = stored.record.clone();
+        record.set_seeds6(vec![me.peer.clone()]);
+        match api.replace(&stored, record).await {
+            Ok(_) => info!("[kube] The IPv6 ring starts with this peer"),
+            Err(ApiError::Conflict) => pause().await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The pause after a conflict: long enough that many writers do not meet again.
 pub async fn pause() {
     let spread = share(CONFLICT_SPREAD, chance());

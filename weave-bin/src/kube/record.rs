@@ -5,6 +5,7 @@
 //!                kube-peers.weave.works/<peer name>     who is removing that peer (the lock)
 //!   data         node-uids                              {"<peer name>":"<UID of its Node>",…}
 //!                ring-seeds                             ["<peer name>",…]
+//!                ring-seeds-ipv6                        the same, where there are two families
 //! ```
 //!
 //! Annotations are Weave Net's; its pods rewrite them and leave `data` as it is, so what they do
@@ -49,6 +50,7 @@ pub struct Record {
     list: List,
     uids: BTreeMap<String, String>,
     seeds: Vec<String>,
+    seeds6: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -81,12 +83,14 @@ impl Record {
         let list = parse(PEERS, annotations.get(PEERS))?;
         let uids = parse(UIDS, data.get(UIDS))?;
         let seeds = parse(SEEDS, data.get(SEEDS))?;
+        let seeds6 = parse(SEEDS6, data.get(SEEDS6))?;
         Ok(Self {
             annotations,
             data,
             list,
             uids,
             seeds,
+            seeds6,
         })
     }
 
@@ -118,6 +122,11 @@ impl Record {
     /// The peers that start the ring; empty when that was not decided here.
     pub fn seeds(&self) -> &[String] {
         &self.seeds
+    }
+
+    /// The peers that start the IPv6 ring beside one of IPv4; empty when that was not decided here.
+    pub fn seeds6(&self) -> &[String] {
+        &self.seeds6
     }
 
     /// Adds `me`, or corrects my entry; whether anything changed. A lock on me is released.
@@ -169,6 +178,13 @@ impl Record {
         self.write(&before);
     }
 
+    /// Decides who starts the IPv6 ring beside one of IPv4.
+    pub fn set_seeds6(&mut self, seeds: Vec<String>) {
+        let before = self.clone();
+        self.seeds6 = seeds;
+        self.write(&before);
+    }
+
     /// Renders what differs from `before`, and forgets the UIDs of peers that are gone.
     fn write(&mut self, before: &Self) {
         let listed = self.list.peers.as_deref().unwrap_or_default();
@@ -186,6 +202,9 @@ impl Record {
         }
         if self.seeds != before.seeds {
             self.data.insert(SEEDS.to_owned(), json(&self.seeds));
+        }
+        if self.seeds6 != before.seeds6 {
+            self.data.insert(SEEDS6.to_owned(), json(&self.seeds6));
         }
     }
 }
@@ -228,6 +247,7 @@ const PREFIX: &str = "kube-peers.weave.works/";
 const PEERS: &str = "kube-peers.weave.works/peers";
 const UIDS: &str = "node-uids";
 const SEEDS: &str = "ring-seeds";
+const SEEDS6: &str = "ring-seeds-ipv6";
 
 #[cfg(test)]
 mod tests;

@@ -218,9 +218,10 @@ async fn expose(setup: &Setup) {
         let outcome = setup.daemon.expose(setup.expose).await;
         setup.board.note("bridge address", &outcome);
         match outcome {
-            Ok(address) => {
-                info!("[kube] bridge address {address}");
-                let text = address.to_string();
+            Ok(addresses) => {
+                let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                let text = words.join(" ");
+                info!("[kube] bridge address {text}");
                 return setup.board.update(|cluster| cluster.exposed = Some(text));
             }
             Err(_) => sleep(backoff.pause(chance())).await,

@@ -5,8 +5,9 @@ use std::str::FromStr as _;
 
 use ipnet::IpNet;
 use weave_ipam::InitMode;
-use weave_ipam::address::parse_subnet;
 use weave_mesh::connector::PeerAddress;
+
+use crate::args::daemon::parse_ranges;
 
 /// What the variables say (Weave Net Kubernetes add-on, "Environment variables").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,9 +90,7 @@ impl Environment {
             env: &env,
             wrong: Vec::new(),
         };
-        let ranges = reader.list("IPALLOC_RANGE", "10.32.0.0/12", ',', |word| {
-            parse_subnet(word).map_err(|error| error.to_string())
-        });
+        let ranges = reader.value("IPALLOC_RANGE", "10.32.0.0/12", parse_ranges);
         let read = Self {
             conn_limit: reader.value("CONN_LIMIT", "200", |text| {
                 text.parse().map_err(|_| "a number is needed".to_owned())
@@ -103,7 +102,7 @@ impl Environment {
                 let parsed = InitMode::from_str(text).map_err(|error| error.to_string());
                 parsed.map(|_| text.to_owned())
             }),
-            expose: reader.optional("WEAVE_EXPOSE_IP", |text| expose(text, ranges.first())),
+            expose: reader.optional("WEAVE_EXPOSE_IP", |text| expose(text, &ranges)),
             metrics_addr: reader.value("WEAVE_METRICS_ADDR", "0.0.0.0:6782", listen),
             status_addr: reader
                 .optional("WEAVE_STATUS_ADDR", listen)
@@ -183,20 +182,6 @@ impl Reader<'_> {
             .ok()
     }
 
-    fn list<T>(
-        &mut self,
-        name: &'static str,
-        default: &str,
-        separator: char,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Vec<T> {
-        self.value(name, default, |text| {
-            text.split(separator)
-                .map(|word| parse(word.trim()))
-                .collect()
-        })
-    }
-
     fn kube_peers(&mut self) -> Option<Vec<String>> {
         self.optional("KUBE_PEERS", |text| {
             let peers = words(text);
@@ -241,14 +226,16 @@ fn truth(text: &str) -> Result<bool, String> {
     }
 }
 
-/// An address with the prefix length of `range` where it has none of its own.
-fn expose(text: &str, range: Option<&IpNet>) -> Result<IpNet, String> {
+/// An address with the prefix length of the range of its family where it has none of its own.
+fn expose(text: &str, ranges: &[IpNet]) -> Result<IpNet, String> {
     let needed = || "an address such as 10.32.0.1/12 is needed".to_owned();
     if let Ok(cidr) = text.parse() {
         return Ok(cidr);
     }
     let address: IpAddr = text.parse().map_err(|_| needed())?;
-    let length = range.map(IpNet::prefix_len).ok_or_else(needed)?;
+    let is_same_family = |range: &&IpNet| range.addr().is_ipv4() == address.is_ipv4();
+    let range = ranges.iter().find(is_same_family).ok_or_else(needed)?;
+    let length = range.prefix_len();
     IpNet::new(address, length).map_err(|_| needed())
 }
 
@@ -369,5 +356,21 @@ mod tests {
         assert_eq!(read.extra_args, ["--log-level=debug", "--no-discovery"]);
         assert_eq!(read.kube_peers.unwrap(), ["10.0.0.1", "10.0.0.2:6783"]);
         assert_eq!(read.ranges.len(), 2);
+    }
+
+    #[test]
+    fn ranges_are_one_of_each_family_and_an_address_of_the_bridge_has_its_length() {
+        for (text, words) in [
+            ("10.32.0.0/12,10.64.0.0/12", "are both IPv4"),
+            ("10.32.0.0/12,fe80::/64", "overlaps fe80::/10"),
+        ] {
+            let wrong = read(&[("IPALLOC_RANGE", text)]).unwrap_err();
+            assert!(wrong[0].reason.contains(words), "{}", wrong[0].reason);
+        }
+        let both = ("IPALLOC_RANGE", "10.32.0.0/12,fd00:1::/64");
+        for (bare, whole) in [("10.32.0.1", "10.32.0.1/12"), ("fd00:1::1", "fd00:1::1/64")] {
+            let read = read(&[both, ("WEAVE_EXPOSE_IP", bare)]).unwrap();
+            assert_eq!(read.expose.unwrap().to_string(), whole);
+        }
     }
 }

@@ -49,9 +49,13 @@ pub fn prepare(env: &Environment) -> Result<(), InitError> {
     }
     // Runtimes mount /proc/sys read-only where a container is not privileged; ours mounts the
     // host's beside it.
-    let mounted = Path::new(&env.host_root).join(BRIDGE_CALLS);
-    let own = Path::new("/").join(BRIDGE_CALLS);
-    bridge_calls(if mounted.exists() { &mounted } else { &own });
+    let has_ipv6 = env.ranges.iter().any(|range| range.addr().is_ipv6());
+    for calls in [Some(BRIDGE_CALLS), has_ipv6.then_some(BRIDGE_CALLS6)] {
+        let Some(calls) = calls else { continue };
+        let mounted = Path::new(&env.host_root).join(calls);
+        let own = Path::new("/").join(calls);
+        bridge_calls(if mounted.exists() { &mounted } else { &own });
+    }
     let installed = install::install(env)?;
     info!("CNI plugins are in {}", installed.display());
     Ok(())
@@ -81,6 +85,8 @@ pub(super) fn level(env: &Environment) -> logging::Level {
 
 const MODULE: &str = "br_netfilter";
 const BRIDGE_CALLS: &str = "proc/sys/net/bridge/bridge-nf-call-iptables";
+/// The same for IPv6 packets.
+const BRIDGE_CALLS6: &str = "proc/sys/net/bridge/bridge-nf-call-ip6tables";
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::store::{Error, State, StateFile, Store};
+use crate::store::{Error, Ipv6, State, StateFile, Store};
 
 /// What the state file says, as far as the start needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,10 +18,12 @@ pub struct Memory {
     pub exists: bool,
     /// Whether the list is to be asked.
     pub is_flagged: bool,
-    /// The range of the addresses.
-    pub range: Option<IpNet>,
+    /// The ranges of the addresses, IPv4 first.
+    pub ranges: Vec<IpNet>,
     /// The peers that started the ring; nothing without a ring.
     pub seeds: Option<Vec<String>>,
+    /// Whether there is an IPv6 ring.
+    pub has_ipv6: bool,
     /// The peers that were given before.
     pub peers: Vec<String>,
 }
@@ -38,10 +40,11 @@ pub fn recall(store: &Store) -> Result<Memory, Error> {
             ..Memory::default()
         });
     };
-    let ring = state
-        .ipam
-        .as_ref()
-        .and_then(|snapshot| snapshot.ring.as_ref());
+    let mut rings = [state.ipam.as_ref(), state.ipv6.ipam.as_ref()]
+        .into_iter()
+        .flatten()
+        .filter_map(|snapshot| snapshot.ring.as_ref());
+    let ring = rings.next();
     let name = |peer: &weave_ipam::PeerId| {
         let name = weave_mesh::peer::PeerName::try_from(u64::from(*peer)).ok()?;
         Some(name.to_string())
@@ -49,10 +52,16 @@ pub fn recall(store: &Store) -> Result<Memory, Error> {
     Ok(Memory {
         exists: true,
         is_flagged,
-        range: state.range,
+        ranges: state.range.into_iter().chain(state.ipv6.range).collect(),
         seeds: ring.map(|ring| ring.seeds.iter().filter_map(name).collect()),
+        has_ipv6: is_begun(state.ipv6.ipam.as_ref()),
         peers: state.peers,
     })
+}
+
+/// Whether the allocator of this state has a ring.
+fn is_begun(snapshot: Option<&weave_ipam::Snapshot>) -> bool {
+    snapshot.is_some_and(|snapshot| snapshot.ring.is_some())
 }
 
 /// Deletes the state file.
@@ -64,19 +73,32 @@ pub async fn forget(store: &Store) -> Result<(), Error> {
     store.remove()
 }
 
+/// Forgets the IPv6 range and its ring, and nothing else.
+///
+/// # Errors
+/// The state file cannot be written.
+pub async fn forget_ipv6(store: &Store) -> Result<(), Error> {
+    let mut file = open(store).await?;
+    if let Some(mut state) = file.stored().cloned() {
+        state.ipv6 = Ipv6::default();
+        file.save(&state)?;
+        file.settle()?;
+    }
+    Ok(())
+}
+
 /// Notes in the state file that the list is to be asked at the next start. Creates it for the
 /// peer `name` with `range` if need be.
 ///
 /// # Errors
 /// It cannot be written.
-pub async fn flag(store: &Store, name: &str, range: Option<IpNet>) -> Result<(), Error> {
+pub async fn flag(store: &Store, name: &str, ranges: &[IpNet]) -> Result<(), Error> {
     let mut file = open(store).await?;
     file.set_flag(FLAG, "ok");
-    let state = file.stored().cloned().unwrap_or_else(|| State {
-        peer_name: name.to_owned(),
-        range,
-        ipam: None,
-        peers: Vec::new(),
+    let state = file.stored().cloned().unwrap_or_else(|| {
+        let mut state = State::new(name);
+        ranges.iter().for_each(|range| state.set_range(*range));
+        state
     });
     file.save(&state)?;
     file.settle()
@@ -137,12 +159,16 @@ mod tests {
         let store = Store::new(&scratch.path("w-"));
         assert_eq!(recall(&store).unwrap(), Memory::default());
 
-        let range = "10.32.0.0/12".parse().ok();
-        block_on(flag(&store, "02:00:00:00:00:01", range)).unwrap();
+        let ranges: Vec<IpNet> = ["10.32.0.0/12", "fd00:32::/64"]
+            .map(|range| range.parse().unwrap())
+            .into();
+        block_on(flag(&store, "02:00:00:00:00:01", &ranges)).unwrap();
 
         let memory = recall(&store).unwrap();
         assert!(memory.exists && memory.is_flagged && memory.seeds.is_none());
-        assert_eq!(memory.range, range);
+        assert_eq!(memory.ranges, ranges);
+        block_on(forget_ipv6(&store)).unwrap();
+        assert_eq!(recall(&store).unwrap().ranges, ranges[..1]);
         block_on(forget(&store)).unwrap();
         assert_eq!(recall(&store).unwrap(), Memory::default());
     }
@@ -158,6 +184,6 @@ mod tests {
 
         assert!(memory.exists && memory.is_flagged);
         assert_eq!(memory.seeds.unwrap(), ["62:d6:c4:97:8d:3a"]);
-        assert_eq!(memory.range, "10.32.0.0/12".parse().ok());
+        assert_eq!(memory.ranges, ["10.32.0.0/12".parse().unwrap()]);
     }
 }

@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -143,23 +144,24 @@ async fn prepare(
     arguments: &[String],
 ) -> Result<(Settings, Setup), LaunchError> {
     let variable = |name: &str| std::env::var(name).ok();
-    let first = Settings::read(&daemon_words(env, &Found::default(), arguments), variable)?;
+    let mut first = Settings::read(&daemon_words(env, &Found::default(), arguments), variable)?;
     logging::start(first.log_level);
+    daemon::leave_out_ipv6(&mut first)?;
     if !env.has_init {
         init::prepare(env)?;
     }
     daemon::check_range(&first).await?;
     let store = Store::new(&first.db_prefix);
-    forget_other_range(&store, &first).await?;
+    forget_other_ranges(&store, &first).await?;
     let mut me = Me {
         peer: daemon::peer_name(&first).await?.to_string(),
         node: env.hostname.clone(),
         uid: None,
     };
     let api = find_cluster(env).await?;
-    let range = first.ipam.as_ref().map(|ipam| ipam.range);
+    let ranges = first.ranges();
     let (mut found, is_confirmed) = match &api {
-        Some(api) => agree(env, api, &store, &mut me, range).await?,
+        Some(api) => agree(env, api, &store, &mut me, &ranges).await?,
         None => (Found::default(), true),
     };
     if let Some(peers) = &env.kube_peers {
@@ -198,18 +200,23 @@ async fn find_cluster(env: &Environment) -> Result<Option<Api>, LaunchError> {
     }
 }
 
-/// Forgets addresses of a range that has nothing in common with the one given: nobody can be
-/// given one of them again. A range that overlaps is left for the daemon to refuse.
-async fn forget_other_range(store: &Store, settings: &Settings) -> Result<(), LaunchError> {
-    let Some(given) = settings.ipam.as_ref().map(|ipam| ipam.range) else {
-        return Ok(());
-    };
-    let Some(stored) = memory::recall(store)?.range else {
-        return Ok(());
-    };
-    if stored != given && !stored.contains(&given) && !given.contains(&stored) {
-        warn!("Deleting persisted data for IPAM range {stored}; our range is {given}");
-        memory::forget(store).await?;
+/// Forgets addresses of a range that has nothing in common with the one given of its family: nobody
+/// can be given one of them again. A range that overlaps is left for the daemon to refuse.
+async fn forget_other_ranges(store: &Store, settings: &Settings) -> Result<(), LaunchError> {
+    for given in settings.ranges() {
+        let stored = memory::recall(store)?.ranges.into_iter();
+        let mut other = stored.filter(|stored| {
+            let is_same_family = stored.addr().is_ipv4() == given.addr().is_ipv4();
+            is_same_family && !stored.contains(&given) && !given.contains(stored)
+        });
+        let Some(other) = other.next() else {
+            continue;
+        };
+        warn!("Deleting persisted data for IPAM range {other}; our range is {given}");
+        match given {
+            IpNet::V4(_) => memory::forget(store).await?,
+            IpNet::V6(_) => memory::forget_ipv6(store).await?,
+        }
     }
     Ok(())
 }
@@ -220,14 +227,14 @@ async fn agree(
     api: &Api,
     store: &Store,
     me: &mut Me,
-    range: Option<ipnet::IpNet>,
+    ranges: &[IpNet],
 ) -> Result<(Found, bool), LaunchError> {
     let patience = Instant::now() + PATIENCE;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
     let mut said = String::new();
     loop {
         let memory = memory::recall(store)?;
-        let error = match ask(env, api, store, me, &memory, range).await {
+        let error = match ask(env, api, store, me, &memory, ranges).await {
             Ok(found) => return Ok((found, true)),
             Err(AskError::Api(error)) => error,
             Err(AskError::Launch(error)) => return Err(error),
@@ -250,6 +257,7 @@ fn remembered(memory: &Memory) -> Found {
     Found {
         name: None,
         init: Some(format!("consensus={}", memory.peers.len() + 1)),
+        init6: None,
         peers: memory.peers.clone(),
     }
 }
@@ -277,7 +285,7 @@ async fn ask(
     store: &Store,
     me: &mut Me,
     memory: &Memory,
-    range: Option<ipnet::IpNet>,
+    ranges: &[IpNet],
 ) -> Result<Found, AskError> {
     let nodes = api.nodes().await?;
     me.uid = nodes.find(&me.node).map(|node| node.uid.clone());
@@ -303,8 +311,15 @@ async fn ask(
         }
         _ => {}
     }
-    memory::flag(store, &me.peer, range).await?;
+    memory::flag(store, &me.peer, ranges).await?;
     membership::join(api, me).await?;
+    // What was forgotten above is asked for anew: a ring that is there does not care how it starts.
+    let init6 = match ranges {
+        [_, _] if !memory::recall(store)?.has_ipv6 => {
+            Some(membership::decide_ipv6(api, me).await?.to_string())
+        }
+        _ => None,
+    };
     let targets = nodes.targets(&me.node, is_local);
     debug!(
         "[kube] {} nodes, {} targets",
@@ -318,6 +333,7 @@ async fn ask(
     Ok(Found {
         name: None,
         init: Some(init),
+        init6,
         peers,
     })
 }

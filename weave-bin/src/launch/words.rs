@@ -12,6 +12,8 @@ pub struct Found {
     pub name: Option<String>,
     /// How the ring starts, when it is known.
     pub init: Option<String>,
+    /// How the IPv6 ring beside one of IPv4 starts, when that is known.
+    pub init6: Option<String>,
     /// Whom to connect to.
     pub peers: Vec<String>,
 }
@@ -48,6 +50,9 @@ pub fn daemon_words(env: &Environment, found: &Found, arguments: &[String]) -> V
     if let Some(init) = env.ipalloc_init.as_ref().or(found.init.as_ref()) {
         words.push(format!("--ipalloc-init={init}"));
     }
+    if let (None, Some(init6)) = (&env.ipalloc_init, &found.init6) {
+        words.push(format!("--ipalloc-init-ipv6={init6}"));
+    }
     words.push(format!("--conn-limit={}", env.conn_limit));
     if env.expect_npc {
         words.push("--expect-npc".to_owned());
@@ -79,6 +84,7 @@ mod tests {
         let found = Found {
             name: Some("d6:4a:61:1c:09:ff".to_owned()),
             init: Some("consensus=4".to_owned()),
+            init6: None,
             peers: vec!["192.168.77.1".to_owned()],
         };
 
@@ -122,6 +128,7 @@ mod tests {
         ]);
         let found = Found {
             init: Some("consensus=3".to_owned()),
+            init6: Some("seed=::1".to_owned()),
             ..Found::default()
         };
 
@@ -130,5 +137,9 @@ mod tests {
         assert!(!words.contains("expect-npc") && !words.contains("no-masq-local"));
         assert!(words.contains("--mtu=1337 --no-fastdp"));
         assert!(words.contains("--ipalloc-init=observer"));
+        assert!(
+            !words.contains("--ipalloc-init-ipv6"),
+            "given by hand for both"
+        );
     }
 }

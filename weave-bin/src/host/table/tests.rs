@@ -51,7 +51,7 @@ fn old_masquerades(rules: &[Vec<String>], from: Ipv4Addr, to: Ipv4Addr, local: &
     false
 }
 
-fn masquerades(wanted: &Wanted, from: Ipv4Addr, to: Ipv4Addr) -> bool {
+fn masquerades(wanted: &Wanted, from: impl Into<IpAddr>, to: impl Into<IpAddr>) -> bool {
     let rules = Ruleset::new().with(id(), table(wanted));
     rules.check().unwrap();
     let packet = Packet::new(from.into(), to.into(), 6, Transport::Ports(40000, 80));
@@ -108,6 +108,37 @@ proptest! {
 
         prop_assert_eq!(masquerades(&wanted, from, to), old, "{} {} {}", case, from, to);
     }
+}
+
+#[test]
+fn ipv6_packets_are_masqueraded_as_ipv4_ones() {
+    let mut wanted = wanted("docker");
+    wanted
+        .exposed
+        .insert("fd00:32::1/64".parse().unwrap(), true);
+    let hidden = |wanted: &Wanted, from: &str, to: &str| {
+        let [from, to] = [from, to].map(|text| text.parse::<IpAddr>().unwrap());
+        masquerades(wanted, from, to)
+    };
+    for (from, to, expected) in [
+        ("fd00:32::5", "2001:db8::1", true),
+        ("2001:db8::1", "fd00:32::5", true),
+        ("fd00:32::5", "fd00:32::9", false),
+        ("fd00:32::5", "ff05::fb", false),
+        ("fe80::5", "ff02::fb", false),
+        ("2001:db8::1", "2001:db8::2", false),
+        ("10.32.0.5", "8.8.8.8", true),
+    ] {
+        assert_eq!(hidden(&wanted, from, to), expected, "{from} {to}");
+    }
+    wanted.keep_local = true;
+    wanted.local = vec!["fd00:32::/65".parse().unwrap()];
+    assert!(!hidden(&wanted, "2001:db8::1", "fd00:32::5"));
+    assert!(hidden(&wanted, "2001:db8::1", "fd00:32:0:0:8000::5"));
+
+    wanted.exposed.remove(&"fd00:32::1/64".parse().unwrap());
+    assert!(!hidden(&wanted, "fd00:32::5", "2001:db8::1"));
+    assert!(hidden(&wanted, "10.32.0.5", "8.8.8.8"));
 }
 
 #[test]

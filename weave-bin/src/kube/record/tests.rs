@@ -117,6 +117,26 @@ fn what_others_wrote_stays() {
 }
 
 #[test]
+fn the_seed_of_the_second_ring_changes_nothing_else() {
+    let mut record = Record::default();
+    record.join(&me("a", "n"));
+    record.set_seeds(vec!["a".to_owned()]);
+    let (annotations, before) = record.clone().into_parts();
+
+    record.set_seeds6(vec!["b".to_owned()]);
+    let (same, mut after) = record.into_parts();
+
+    assert_eq!(same, annotations);
+    let read = Record::read(same, after.clone()).unwrap();
+    assert_eq!(
+        (read.seeds(), read.seeds6()),
+        (&["a".to_owned()][..], &["b".to_owned()][..])
+    );
+    assert_eq!(after.remove(SEEDS6).as_deref(), Some(r#"["b"]"#));
+    assert_eq!(after, before);
+}
+
+#[test]
 fn an_empty_list_is_read_in_each_form_and_written_as_null() {
     for text in [r#"{"Peers":null}"#, r#"{"Peers":[]}"#, "{}"] {
         assert!(record(&[(PEERS, text)]).entries().is_empty());
