@@ -105,6 +105,9 @@ pub(crate) struct Shape {
     /// Range of the pods' addresses.
     #[arg(long, default_value = DEFAULT_RANGE, value_name = "CIDR")]
     pub(crate) ipalloc_range: Ipv4Net,
+    /// Give pods IPv6 addresses too, of fd00:10:32::/64.
+    #[arg(long)]
+    pub(crate) dual_stack: bool,
     /// MTU of the pods [default: the daemon's].
     #[arg(long, value_name = "BYTES")]
     pub(crate) mtu: Option<u16>,
@@ -129,6 +132,7 @@ impl Shape {
             pods: self.pods,
             topology: self.topology,
             range: self.ipalloc_range.trunc(),
+            is_dual_stack: self.dual_stack,
             mtu: self.mtu,
             conditions: self.terrain.conditions(),
         }

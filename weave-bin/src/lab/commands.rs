@@ -332,7 +332,9 @@ async fn add_pod(one: &OneHost) -> Result<ExitCode, Error> {
     pods::add(&state, &mut record, one.host).await?;
     state.save(&record)?;
     if let Some(pod) = record.pods.last() {
-        stdout::show_line(format_args!("{} {}", pod.label(), pod.address));
+        let six = pod.address6.map(|address| format!(" {address}"));
+        let six = six.unwrap_or_default();
+        stdout::show_line(format_args!("{} {}{six}", pod.label(), pod.address));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::plan::Topology;
+use super::probe::families::Families;
 use super::stats::Percentiles;
 
 /// Everything a run or a probe found.
@@ -34,6 +35,9 @@ pub(crate) struct Outcome {
     pub(crate) multicast_ok: bool,
     /// What went wrong with broadcast or multicast.
     pub(crate) cast_faults: Vec<String>,
+    /// What pods with addresses of two families do; absent with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) families: Option<Families>,
     /// Rounds of broadcast and multicast repeated until all went well.
     pub(crate) cast_repeats: u64,
     /// Connections between daemons.
@@ -104,6 +108,9 @@ impl Outcome {
                 self.host_pairs
             ));
         }
+        if let Some(families) = &self.families {
+            lines.extend(families.trouble());
+        }
         if !self.broadcast_ok {
             lines.push("broadcast".to_owned());
         }
@@ -155,6 +162,7 @@ pub(crate) mod tests {
             broadcast_ok: true,
             multicast_ok: true,
             cast_faults: Vec::new(),
+            families: None,
             cast_repeats: 0,
             connections: vec![Connection {
                 from: "host-1".to_owned(),
@@ -199,6 +207,16 @@ pub(crate) mod tests {
             },
             Outcome {
                 broadcast_ok: false,
+                ..good()
+            },
+            Outcome {
+                families: Some(Families {
+                    pods: 6,
+                    pairs: 30,
+                    reachable: 30,
+                    tcp_pairs: 60,
+                    tcp_reachable: 59,
+                }),
                 ..good()
             },
             Outcome {

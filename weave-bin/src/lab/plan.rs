@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::ValueEnum;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 mod conditions;
@@ -51,6 +51,8 @@ pub(crate) struct Choice {
     pub(crate) topology: Topology,
     /// The addresses of pods and bridges.
     pub(crate) range: Ipv4Net,
+    /// Whether pods have IPv6 addresses too.
+    pub(crate) is_dual_stack: bool,
     /// MTU of the pods in bytes; `None` leaves it to the daemon.
     pub(crate) mtu: Option<u16>,
     /// What hosts run and what the network does to packets.
@@ -66,6 +68,7 @@ impl Choice {
             pods,
             topology: Topology::Full,
             range: net(DEFAULT_RANGE),
+            is_dual_stack: false,
             mtu: None,
             conditions: Conditions::default(),
         }
@@ -81,6 +84,9 @@ pub(crate) struct Plan {
     pub(crate) topology: Topology,
     /// The addresses of pods and bridges.
     pub(crate) range: Ipv4Net,
+    /// The IPv6 addresses of pods and bridges, where they have any.
+    #[serde(default)]
+    pub(crate) range6: Option<Ipv6Net>,
     /// MTU of the pods in bytes, where it was chosen.
     pub(crate) mtu: Option<u16>,
     /// MTU of the cables in bytes.
@@ -158,6 +164,7 @@ impl Plan {
             name: choice.name.clone(),
             topology: choice.topology,
             range: choice.range,
+            range6: choice.is_dual_stack.then_some(RANGE6),
             mtu: choice.mtu,
             underlay_mtu: choice.conditions.known_mtu().unwrap_or_else(|| {
                 let needed = choice.mtu.map_or(0, |mtu| u32::from(mtu) + VXLAN_OVERHEAD);
@@ -178,6 +185,14 @@ impl Plan {
             });
         }
         Ok(plan)
+    }
+
+    /// What daemons are told to take addresses from.
+    pub(crate) fn ranges(&self) -> String {
+        match self.range6 {
+            Some(range6) => format!("{},{range6}", self.range),
+            None => self.range.to_string(),
+        }
     }
 
     /// The host with this number.
@@ -248,6 +263,9 @@ impl Plug {
         })
     }
 }
+
+/// The IPv6 addresses of a lab of two families: of the unique local ones (RFC 4193).
+const RANGE6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x32, 0, 0, 0, 0, 0), 64);
 
 /// Why a lab cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

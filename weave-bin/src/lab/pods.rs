@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use weave_datapath::netns::{Namespace, named_path};
 
@@ -43,10 +43,10 @@ pub(crate) async fn add(
         reason,
     };
     let outcome = match call.run("ADD").await {
-        Ok((output, took)) => result_of(&output).map(|(address, mac)| (address, mac, took)),
+        Ok((output, took)) => result_of(&output).map(|found| (found, took)),
         Err(error) => Err(error.to_string()),
     };
-    let (address, mac, took) = match outcome {
+    let (Connected { four, six, mac }, took) = match outcome {
         Ok(found) => found,
         Err(reason) => {
             // The namespace is of no use without its interface; the first error is the one told.
@@ -60,7 +60,8 @@ pub(crate) async fn add(
         number,
         namespace,
         container_id,
-        address,
+        address: four,
+        address6: six,
         mac,
     });
     Ok(took)
@@ -152,8 +153,16 @@ fn exchange(process: &mut Command) -> std::io::Result<(Output, Duration)> {
     Ok((output, begun.elapsed()))
 }
 
-/// Address and hardware address of the pod's side.
-fn result_of(output: &Output) -> Result<(Ipv4Net, String), String> {
+/// The pod's side as the plugin tells it.
+#[derive(Debug)]
+struct Connected {
+    four: Ipv4Net,
+    six: Option<Ipv6Net>,
+    mac: String,
+}
+
+/// Addresses and hardware address of the pod's side.
+fn result_of(output: &Output) -> Result<Connected, String> {
     if !output.status.success() {
         return Err(words_of(output));
     }
@@ -161,12 +170,17 @@ fn result_of(output: &Output) -> Result<(Ipv4Net, String), String> {
         .map_err(|error| format!("the plugin's result is not JSON: {error}"))?;
     let text = |pointer: &str| result.pointer(pointer).and_then(Value::as_str);
     let address = text("/ips/0/address").and_then(|address| address.parse().ok());
+    let six = text("/ips/1/address").and_then(|address| address.parse().ok());
     let index = result
         .pointer("/ips/0/interface")
         .and_then(Value::as_u64)
         .unwrap_or(0);
     match (address, text(&format!("/interfaces/{index}/mac"))) {
-        (Some(address), Some(mac)) => Ok((address, mac.to_owned())),
+        (Some(four), Some(mac)) => Ok(Connected {
+            four,
+            six,
+            mac: mac.to_owned(),
+        }),
         _ => Err(format!(
             "the plugin's result has no IPv4 address with its interface: {result}"
         )),
@@ -210,12 +224,14 @@ mod tests {
     fn the_pods_side_is_found_by_its_index() {
         let stdout = r#"{"interfaces":[{"name":"vethweplx","mac":"02:00:00:00:00:01"},
             {"name":"eth0","mac":"02:00:00:00:00:02","sandbox":"/x"}],
-            "ips":[{"interface":1,"address":"10.32.0.2/12"}]}"#;
+            "ips":[{"interface":1,"address":"10.32.0.2/12"},
+                   {"interface":1,"address":"fd00::2/64"}]}"#;
 
-        let (address, mac) = result_of(&output(0, stdout, "")).unwrap();
+        let found = result_of(&output(0, stdout, "")).unwrap();
 
-        assert_eq!(address.to_string(), "10.32.0.2/12");
-        assert_eq!(mac, "02:00:00:00:00:02");
+        assert_eq!(found.four.to_string(), "10.32.0.2/12");
+        assert_eq!(found.six.unwrap().to_string(), "fd00::2/64");
+        assert_eq!(found.mac, "02:00:00:00:00:02");
     }
 
     #[test]

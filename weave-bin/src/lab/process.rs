@@ -173,7 +173,7 @@ fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String>
         ("--port", "6783".to_owned()),
         ("--http-addr", CONTROL_ADDRESS.to_owned()),
         ("--nickname", format!("host-{number}")),
-        ("--ipalloc-range", plan.range.to_string()),
+        ("--ipalloc-range", plan.ranges()),
         ("--ipalloc-init", format!("consensus={}", plan.hosts.len())),
         ("--db-prefix", host.join("weave").display().to_string()),
         (

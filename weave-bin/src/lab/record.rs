@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::args::{Place, Target};
 use super::error::Error;
@@ -232,6 +232,9 @@ pub(crate) struct Pod {
     pub(crate) container_id: String,
     /// The address the plugin reported, with the length of its subnet.
     pub(crate) address: Ipv4Net,
+    /// The IPv6 address the plugin reported, where there is one.
+    #[serde(default)]
+    pub(crate) address6: Option<Ipv6Net>,
     /// The hardware address the plugin reported.
     pub(crate) mac: String,
 }
@@ -341,6 +344,7 @@ mod tests {
             namespace: "lab-2-pod-1".to_owned(),
             container_id: "c0ffee".to_owned(),
             address: "10.32.0.2/12".parse().unwrap(),
+            address6: None,
             mac: "02:00:00:00:00:01".to_owned(),
         });
         record

@@ -15,10 +15,11 @@ use super::args::Target;
 use super::error::Error;
 use super::outcome::Outcome;
 use super::probe::cast::Place;
+use super::probe::families::{self, Dual};
 use super::probe::{Endpoint, Findings, probe};
 use super::process::Process;
 use super::progress::Progress;
-use super::record::{Record, StateDir};
+use super::record::{Pod, Record, StateDir};
 use super::render::{matrix, ring};
 use super::stats::Percentiles;
 use super::{daemons, underlay};
@@ -51,8 +52,18 @@ pub(crate) async fn survey(
     progress.step(&format!("probing from {} places", endpoints.len()));
     let token = token()?;
     let flag = Arc::clone(stop);
-    let work = move || probe(&endpoints, &places, token, patience, &flag);
-    let findings = tokio::task::spawn_blocking(work)
+    let duals = duals(record)?;
+    let work = move || {
+        let mut findings = probe(&endpoints, &places, token, patience, &flag)?;
+        let mut both = None;
+        if !duals.is_empty() {
+            let (found, failed) = families::probe(&duals, token, patience, &flag)?;
+            findings.failed.extend(failed);
+            both = Some(found);
+        }
+        Ok::<_, String>((findings, both))
+    };
+    let (findings, both) = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::kernel("probe", error))?
         .map_err(|reason| Error::kernel("probe", reason))?;
@@ -69,7 +80,10 @@ pub(crate) async fn survey(
     let matrix = matrix::draw(&pods, &findings.pods);
     let outcome = outcome(state, record, findings, &reports, duplicates);
     Ok(Survey {
-        outcome,
+        outcome: Outcome {
+            families: both,
+            ..outcome
+        },
         matrix,
         ring,
     })
@@ -118,6 +132,24 @@ async fn endpoints(record: &Record) -> Result<(Vec<Endpoint>, Vec<Place>), Error
     Ok((endpoints, places))
 }
 
+/// The pods of a lab of two families; one without its second address is a failure of the lab.
+fn duals(record: &Record) -> Result<Vec<Dual>, Error> {
+    if record.plan.range6.is_none() {
+        return Ok(Vec::new());
+    }
+    let dual = |pod: &Pod| -> Result<Dual, Error> {
+        let six = pod.address6.ok_or_else(|| {
+            Error::kernel("probe", format!("pod {} has no IPv6 address", pod.label()))
+        })?;
+        Ok(Dual {
+            label: pod.label(),
+            addresses: [pod.address.addr().into(), six.addr().into()],
+            namespace: underlay::open(&pod.namespace)?,
+        })
+    };
+    record.pods.iter().map(dual).collect()
+}
+
 /// The reports of all daemons, as soon as they agree on the ring or the time is up.
 async fn settled_reports(
     record: &Record,
@@ -138,12 +170,9 @@ async fn settled_reports(
 fn rings_equal(reports: &BTreeMap<usize, Result<Report, String>>) -> bool {
     let essence = |entry: &RingEntry| (entry.token, entry.size, entry.peer.clone());
     let mut rings = reports.values().flatten().map(|report| {
-        let entries = report
-            .ipam
-            .as_ref()
-            .map(|ipam| ipam.entries.as_slice())
-            .unwrap_or_default();
-        entries.iter().map(essence).collect::<Vec<_>>()
+        let rings = [&report.ipam, &report.ipam6].into_iter().flatten();
+        let entries = rings.flat_map(|ipam| &ipam.entries);
+        entries.map(essence).collect::<Vec<_>>()
     });
     let first = rings.next();
     rings.all(|ring| Some(&ring) == first.as_ref())
@@ -172,11 +201,14 @@ async fn owned(record: &Record) -> Vec<(usize, String, String)> {
 fn duplicates(record: &Record, owned: &[(usize, String, String)]) -> Vec<String> {
     let mut holders: BTreeMap<IpAddr, BTreeSet<(usize, String)>> = BTreeMap::new();
     for pod in &record.pods {
-        let address = IpAddr::V4(pod.address.addr());
-        holders
-            .entry(address)
-            .or_default()
-            .insert((pod.host, pod.container_id.clone()));
+        let six = pod.address6.map(|net| IpAddr::V6(net.addr()));
+        for address in [Some(IpAddr::V4(pod.address.addr())), six] {
+            let Some(address) = address else { continue };
+            holders
+                .entry(address)
+                .or_default()
+                .insert((pod.host, pod.container_id.clone()));
+        }
     }
     for (host, id, address) in owned {
         let plain = address.split('/').next().unwrap_or(address);
@@ -279,6 +311,7 @@ fn outcome(
         elapsed_s: 0.0,
         failed: findings.failed,
         cast_faults: findings.cast_faults,
+        families: None,
     }
 }
 
@@ -295,7 +328,6 @@ const RING_WIDTH: usize = 48;
 mod tests {
     use super::*;
     use crate::lab::plan::{Choice, Plan};
-    use crate::lab::record::Pod;
 
     fn record() -> Record {
         let plan = Plan::new(&Choice::full("lab", 2, 1));
@@ -307,6 +339,7 @@ mod tests {
                 namespace: format!("lab-{host}-pod-1"),
                 container_id: format!("c{host}"),
                 address: format!("10.32.0.{host}/12").parse().unwrap(),
+                address6: format!("fd00:10:32::{host}/64").parse().ok(),
                 mac: String::new(),
             });
         }
@@ -343,5 +376,7 @@ mod tests {
         record.pods[1].address = record.pods[0].address;
 
         assert_eq!(duplicates(&record, &[]).len(), 1);
+        record.pods[1].address6 = record.pods[0].address6;
+        assert_eq!(duplicates(&record, &[]).len(), 2);
     }
 }

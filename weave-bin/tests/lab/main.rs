@@ -11,6 +11,7 @@ use serde_json::Value;
 mod bed;
 mod capture;
 mod damage;
+mod families;
 mod narrow;
 mod outage;
 mod overlays;

@@ -33,12 +33,28 @@ pub(crate) fn request(identifier: u16, token: u64, index: u32) -> [u8; LENGTH] {
     bytes
 }
 
+/// The same for ICMPv6 (RFC 4443, section 4), whose checksum the kernel fills in.
+pub(crate) fn request6(identifier: u16, token: u64, index: u32) -> [u8; LENGTH] {
+    let mut bytes = request(identifier, token, index);
+    bytes[0] = REQUEST6;
+    bytes[2..4].fill(0);
+    bytes
+}
+
 /// The index of an answer to a request with this `identifier` and `token`, from a whole IPv4
 /// packet as a raw socket gives it. `None` for anything else.
 pub(crate) fn answer(packet: &[u8], identifier: u16, token: u64) -> Option<u32> {
     let header = usize::from(*packet.first()? & 0x0f) * 4;
-    let message = packet.get(header..)?;
-    let mine = *message.first()? == REPLY
+    index_of(packet.get(header..)?, REPLY, identifier, token)
+}
+
+/// The same from an ICMPv6 message, which a raw socket gives without the IPv6 header.
+pub(crate) fn answer6(message: &[u8], identifier: u16, token: u64) -> Option<u32> {
+    index_of(message, REPLY6, identifier, token)
+}
+
+fn index_of(message: &[u8], kind: u8, identifier: u16, token: u64) -> Option<u32> {
+    let mine = *message.first()? == kind
         && message.get(4..6)? == identifier.to_be_bytes()
         && message.get(8..16)? == token.to_be_bytes();
     let index = message.get(16..20)?.try_into().ok()?;
@@ -59,6 +75,8 @@ fn checksum(bytes: &[u8]) -> u16 {
 
 const REQUEST: u8 = 8;
 const REPLY: u8 = 0;
+const REQUEST6: u8 = 128;
+const REPLY6: u8 = 129;
 
 #[cfg(test)]
 mod tests {
@@ -77,6 +95,16 @@ mod tests {
     #[test]
     fn an_answer_gives_its_index_back() {
         assert_eq!(answer(&reply(7, 99, 0x0102_0304), 7, 99), Some(0x0102_0304));
+    }
+
+    #[test]
+    fn an_ipv6_answer_comes_without_header() {
+        let mut message = request6(7, 99, 5);
+        assert_eq!((message[0], answer6(&message, 7, 99)), (128, None));
+        message[0] = REPLY6;
+        assert_eq!(answer6(&message, 7, 99), Some(5));
+        assert_eq!(answer6(&message, 8, 99), None);
+        assert_eq!(answer6(&message[..19], 7, 99), None);
     }
 
     #[test]

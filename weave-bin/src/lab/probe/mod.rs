@@ -6,6 +6,7 @@
 
 pub(crate) mod cast;
 pub(crate) mod echo;
+pub(crate) mod families;
 pub(crate) mod reach;
 
 use std::collections::BTreeMap;

@@ -23,6 +23,7 @@ pub(crate) struct EchoSocket {
     socket: Socket,
     identifier: u16,
     token: u64,
+    is_v4: bool,
 }
 
 impl EchoSocket {
@@ -32,12 +33,19 @@ impl EchoSocket {
     /// What the kernel refused, in words.
     pub(crate) fn open(
         namespace: &Namespace,
-        source: Ipv4Addr,
+        source: impl Into<IpAddr>,
         token: u64,
     ) -> Result<Self, String> {
+        let source = source.into();
         let open = || -> io::Result<Socket> {
-            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
-            socket.bind(&SockAddr::from(SocketAddr::new(IpAddr::V4(source), 0)))?;
+            let address = SocketAddr::new(source, 0);
+            let protocol = match source {
+                IpAddr::V4(_) => Protocol::ICMPV4,
+                IpAddr::V6(_) => Protocol::ICMPV6,
+            };
+            let domain = Domain::for_address(address);
+            let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+            socket.bind(&SockAddr::from(address))?;
             socket.set_read_timeout(Some(TICK))?;
             Ok(socket)
         };
@@ -50,6 +58,7 @@ impl EchoSocket {
             socket,
             identifier: u16::from_be_bytes([high, low]),
             token,
+            is_v4: source.is_ipv4(),
         })
     }
 
@@ -57,9 +66,13 @@ impl EchoSocket {
     ///
     /// # Errors
     /// What the kernel said, for example that there is no route.
-    pub(crate) fn send(&self, target: Ipv4Addr, index: u32) -> io::Result<()> {
-        let message = echo::request(self.identifier, self.token, index);
-        let target = SockAddr::from(SocketAddr::new(IpAddr::V4(target), 0));
+    pub(crate) fn send(&self, target: impl Into<IpAddr>, index: u32) -> io::Result<()> {
+        let message = if self.is_v4 {
+            echo::request(self.identifier, self.token, index)
+        } else {
+            echo::request6(self.identifier, self.token, index)
+        };
+        let target = SockAddr::from(SocketAddr::new(target.into(), 0));
         self.socket.send_to(&message, &target).map(drop)
     }
 
@@ -71,7 +84,12 @@ impl EchoSocket {
         let mut buffer = [0; 256];
         match (&self.socket).read(&mut buffer) {
             Ok(length) => {
-                let answer = echo::answer(&buffer[..length], self.identifier, self.token);
+                let packet = &buffer[..length];
+                let answer = if self.is_v4 {
+                    echo::answer(packet, self.identifier, self.token)
+                } else {
+                    echo::answer6(packet, self.identifier, self.token)
+                };
                 Ok(answer.map_or(Received::Other, Received::Answer))
             }
             Err(error) if is_nothing(&error) => Ok(Received::Nothing),
@@ -119,9 +137,9 @@ pub(crate) struct Reached {
 }
 
 /// Sends to all `targets` until each has answered, `deadline` has passed, or `stop` is set.
-pub(crate) fn reach(
+pub(crate) fn reach<A: Copy + Into<IpAddr>>(
     socket: &EchoSocket,
-    targets: &[Ipv4Addr],
+    targets: &[A],
     deadline: Instant,
     stop: &AtomicBool,
 ) -> Vec<Reached> {

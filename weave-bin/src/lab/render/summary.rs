@@ -26,6 +26,22 @@ pub(crate) fn draw(outcome: &Outcome) -> String {
             outcome.host_reachable, outcome.host_pairs
         ),
     );
+    if let Some(families) = &outcome.families {
+        line(
+            "IPv6",
+            format!(
+                "{} of {} pairs reach each other",
+                families.reachable, families.pairs
+            ),
+        );
+        line(
+            "TCP",
+            format!(
+                "{} of {} connections over both families",
+                families.tcp_reachable, families.tcp_pairs
+            ),
+        );
+    }
     line("broadcast", verdict(outcome.broadcast_ok).to_owned());
     line("multicast", verdict(outcome.multicast_ok).to_owned());
     line("connections", connections(outcome));
