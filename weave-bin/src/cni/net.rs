@@ -169,8 +169,8 @@ async fn connect<E: Edge>(
     let mut attachment = lease.granted.clone();
     for address in &mut attachment.addresses {
         let is_v4 = address.address.addr().is_ipv4();
-        let same_family = gateways.iter().find(|via| via.is_ipv4() == is_v4);
-        address.gateway = address.gateway.or(same_family.copied());
+        let same_family = gateways.iter().find(|via| via.is_ipv4() == is_v4).copied();
+        address.gateway = address.gateway.or(same_family);
     }
     attachment.interfaces = vec![
         Interface {

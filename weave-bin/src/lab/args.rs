@@ -105,7 +105,7 @@ pub(crate) struct Shape {
     /// Range of the pods' addresses.
     #[arg(long, default_value = DEFAULT_RANGE, value_name = "CIDR")]
     pub(crate) ipalloc_range: Ipv4Net,
-    /// Give pods IPv6 addresses too, of fd00:10:32::/64.
+    /// Give pods IPv6 addresses too, of `fd00:10:32::/64`.
     #[arg(long)]
     pub(crate) dual_stack: bool,
     /// MTU of the pods [default: the daemon's].

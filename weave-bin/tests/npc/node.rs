@@ -56,11 +56,16 @@ impl Node {
 
     /// A pod with this address.
     pub(crate) fn pod(&mut self, address: &str) -> Namespace {
+        self.pod_of(&[&format!("{address}/12")])
+    }
+
+    /// A pod with these addresses.
+    pub(crate) fn pod_of(&mut self, addresses: &[&str]) -> Namespace {
         // Shorter ids are not used in names of ports.
         let id = format!("{}pod-npc", self.ground.count());
         let pod = self.ground.namespace(&id);
         let mut request = Request::new(id, pod.clone(), "eth0");
-        request.addresses = vec![format!("{address}/12").parse().unwrap()];
+        request.addresses = addresses.iter().map(|net| net.parse().unwrap()).collect();
         request.gateways = vec!["10.32.0.1".parse().unwrap()];
         block_on(attach::attach_from(&self.host, &request)).unwrap();
         pod

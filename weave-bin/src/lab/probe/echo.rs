@@ -33,7 +33,7 @@ pub(crate) fn request(identifier: u16, token: u64, index: u32) -> [u8; LENGTH] {
     bytes
 }
 
-/// The same for ICMPv6 (RFC 4443, section 4), whose checksum the kernel fills in.
+/// The same for `ICMPv6` (RFC 4443, section 4), whose checksum the kernel fills in.
 pub(crate) fn request6(identifier: u16, token: u64, index: u32) -> [u8; LENGTH] {
     let mut bytes = request(identifier, token, index);
     bytes[0] = REQUEST6;
@@ -48,7 +48,7 @@ pub(crate) fn answer(packet: &[u8], identifier: u16, token: u64) -> Option<u32> 
     index_of(packet.get(header..)?, REPLY, identifier, token)
 }
 
-/// The same from an ICMPv6 message, which a raw socket gives without the IPv6 header.
+/// The same from an `ICMPv6` message, which a raw socket gives without the IPv6 header.
 pub(crate) fn answer6(message: &[u8], identifier: u16, token: u64) -> Option<u32> {
     index_of(message, REPLY6, identifier, token)
 }
