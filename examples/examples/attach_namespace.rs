@@ -36,7 +36,7 @@ fn request(
 ) -> Result<Request, Box<dyn Error>> {
     let mut request = Request::new(id, pod, "eth0");
     request.addresses = vec![address.parse()?];
-    let gateway = gateway.map(|text| text.parse()).transpose()?;
+    let gateway: Option<IpAddr> = gateway.map(|text| text.parse()).transpose()?;
     request.gateways = gateway.into_iter().collect();
     Ok(request)
 }

@@ -403,8 +403,9 @@ async fn a_pod_of_two_families_uses_both_at_once_even_where_ipv6_was_off() {
         return;
     }
     for address in ["10.32.0.1/12", "fd00:32::1/64"] {
-        let added = host.netlink().add_address(bridge.index, net(address));
-        added.await.unwrap();
+        let netlink = host.netlink();
+        let added = netlink.add_address(bridge.index, net(address)).await;
+        added.unwrap();
     }
     let (one, two) = (Scratch::new("one"), Scratch::new("two"));
     // As some runtimes leave it for new interfaces.
