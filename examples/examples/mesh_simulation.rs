@@ -165,6 +165,7 @@ fn rows(outcome: &Outcome, elapsed: Duration) -> Vec<(&'static str, String)> {
         ("largest_message_bytes", outcome.largest_message.to_string()),
         ("elapsed_s", seconds(Some(elapsed))),
         ("connections", outcome.connections.to_string()),
+        ("fewest_connections", outcome.fewest_connections.to_string()),
         ("lost_connections", outcome.lost_connections.to_string()),
         (
             "refused_connections",

@@ -51,6 +51,8 @@ fn start(has_password: bool, is_dialler: bool) -> Handshake {
             trusted: false,
             overlays: None,
             sync: 0,
+            refused: None,
+            needy: false,
         },
     };
     if !has_password {

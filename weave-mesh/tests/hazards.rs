@@ -82,6 +82,8 @@ impl Talk {
             trusted: false,
             overlays: Some(vec!["fastdp".to_owned(), "sleeve".to_owned()]),
             sync: 0,
+            refused: None,
+            needy: false,
         };
         let map = frame::encode(&router.encode()).unwrap();
         node.handle_bytes(Duration::ZERO, id, &map);

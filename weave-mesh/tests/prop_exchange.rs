@@ -55,6 +55,8 @@ impl Talk {
             trusted: false,
             overlays: None,
             sync: VERSION,
+            refused: None,
+            needy: false,
         };
         let map = frame::encode(&features.encode()).unwrap();
         node.handle_bytes(now, id, &map);

@@ -10,7 +10,7 @@ use weave_mesh::crypto::nacl::SecretKey;
 use weave_mesh::crypto::session::Sender;
 use weave_mesh::crypto::{Credentials, Keyring, Password};
 use weave_mesh::peer::{PeerName, Uid};
-use weave_mesh::wire::intro::{Features, Header};
+use weave_mesh::wire::intro::{Features, Header, Refused};
 
 fn side(role: Sender, version: u8, words: &[&str], choice: usize) -> Handshake {
     let byte = u8::from(role == Sender::Dialler) + 1;
@@ -23,6 +23,8 @@ fn side(role: Sender, version: u8, words: &[&str], choice: usize) -> Handshake {
         trusted: false,
         overlays: None,
         sync: 0,
+        refused: None,
+        needy: false,
     };
     let offer = Offer {
         versions: Header {
@@ -56,6 +58,40 @@ fn meet(mut sides: [Handshake; 2], size: usize) -> [Option<Introduced>; 2] {
         }
     }
     met
+}
+
+/// What an acceptor keeps back until somebody has decided is the first thing that it seals.
+#[test]
+fn what_is_held_back_is_said_first_and_once() {
+    let mut sides = [Sender::Dialler, Sender::Acceptor].map(|role| side(role, 2, &["secret"], 0));
+    sides[1].hold_back();
+    let mut wire = BytesMut::new();
+    let mut introduced = None;
+    for _ in 0..4 {
+        let said = sides[0].take_output();
+        if let Some(met) = sides[1].handle_bytes(&said).unwrap() {
+            introduced = Some(met);
+        }
+        let answer = sides[1].take_output();
+        assert!(
+            sides[0].handle_bytes(&answer).unwrap().is_none(),
+            "nobody is introduced yet"
+        );
+    }
+    let mut introduced = introduced.unwrap();
+
+    let refused = Some(Refused {
+        reason: "no room".to_owned(),
+        others: Vec::new(),
+    });
+    introduced.say(refused.clone(), &mut wire).unwrap();
+    let once = wire.len();
+    introduced.say(None, &mut wire).unwrap();
+
+    assert_eq!(wire.len(), once);
+    let met = sides[0].handle_bytes(&wire).unwrap().unwrap();
+    assert_eq!(met.features.refused, refused);
+    assert_eq!(met.connection_uid, introduced.connection_uid);
 }
 
 fn pair(version: u8) -> [Introduced; 2] {

@@ -4,7 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use weave_mesh::peer::{PeerName, ShortId, Uid};
 use weave_mesh::wire::frame::{self, FrameReader};
-use weave_mesh::wire::intro::{Encryption, Features, Header, Introduction, Step};
+use weave_mesh::wire::intro::{
+    Encryption, Features, Header, Introduction, MAX_OTHERS, Refused, Step,
+};
 use weave_mesh::wire::message::Message;
 
 /// Cuts `stream` at the given places.
@@ -36,19 +38,34 @@ fn any_features() -> impl Strategy<Value = Features> {
         any::<bool>(),
         overlays,
         any::<u8>(),
+        any::<bool>(),
+        any_refusal(),
     )
         .prop_map(
-            |(name, nickname, uid, conn_id, short_id, trusted, overlays, sync)| Features {
-                name,
-                nickname,
-                uid: Uid(uid),
-                conn_id,
-                short_id: short_id.and_then(|id| ShortId::try_from(id).ok()),
-                trusted,
-                overlays,
-                sync,
+            |(name, nickname, uid, conn_id, short_id, trusted, overlays, sync, needy, refused)| {
+                Features {
+                    name,
+                    nickname,
+                    uid: Uid(uid),
+                    conn_id,
+                    short_id: short_id.and_then(|id| ShortId::try_from(id).ok()),
+                    trusted,
+                    overlays,
+                    sync,
+                    needy,
+                    refused,
+                }
             },
         )
+}
+
+fn any_refusal() -> impl Strategy<Value = Option<Refused>> {
+    let others = vec(any::<(std::net::IpAddr, u16)>(), 0..=MAX_OTHERS);
+    let refusal = ("[ -~]{0,40}", others).prop_map(|(reason, others)| Refused {
+        reason,
+        others: others.into_iter().map(Into::into).collect(),
+    });
+    proptest::option::of(refusal)
 }
 
 proptest! {

@@ -90,6 +90,7 @@ fn with_a_connection_limit_nobody_is_shut_out() {
 
         assert!(outcome.formed.unwrap() <= 60 * S, "{outcome:?}");
         assert!(outcome.connections <= 24 * 8 / 2);
+        assert!(outcome.fewest_connections >= 8 / 4, "{outcome:?}");
         assert!(outcome.change_p99.unwrap() <= 5 * S, "{outcome:?}");
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Both sides send without waiting for the other: the header at once, the encryption flag as soon
 //! as the version is known, then the features (Weave Net mesh protocol, "TCP introduction"). Only
-//! an acceptor with a password waits with its features until the remote's have opened.
+//! an acceptor with a password waits with its features until the remote's have opened, and one that
+//! [holds back](Handshake::hold_back) until it has been decided whether the remote may stay. So two
+//! sides never wait for each other: a dialler waits for nothing.
 //!
 //! Invariant: until [`Introduced`] comes out the remote has cost one key agreement, one attempt to
 //! open a message for each password, and memory for [`MAX_FEATURES`] (on version 1 with a password
@@ -16,7 +18,8 @@ use crate::crypto::session::Sender;
 use crate::crypto::{Agreed, Agreement, AgreementError, Credentials, Password, SessionKey};
 use crate::wire::frame::{FrameError, FrameReader, Framing, MAX_MESSAGE};
 use crate::wire::intro::{
-    Encryption, Features, FeaturesError, Header, IntroError, Introduction, MAX_FEATURES, Step,
+    Encryption, Features, FeaturesError, Header, IntroError, Introduction, MAX_FEATURES, Refused,
+    Step,
 };
 use crate::wire::message::Message;
 
@@ -36,6 +39,7 @@ pub struct Handshake {
     /// Until the remote's public key is known.
     credentials: Option<Credentials>,
     is_dialler: bool,
+    is_holding_back: bool,
     stage: Stage,
     /// Negotiated, once the remote's header has been read.
     version: Option<u8>,
@@ -69,6 +73,26 @@ pub struct Introduced {
     pub outgoing: Outgoing,
     /// The connection's key and the password it follows from, if there is one.
     pub sealed: Option<(SessionKey, Password)>,
+    /// Our features, if they are held back.
+    unsaid: Option<Features>,
+}
+
+impl Introduced {
+    /// Says what was held back, and why the connection ends, if it does. Appends nothing the second
+    /// time, or if nothing was held back.
+    ///
+    /// # Errors
+    /// As for [`Outgoing::put`].
+    pub fn say(&mut self, refused: Option<Refused>, out: &mut BytesMut) -> Result<(), FrameError> {
+        let Some(features) = self.unsaid.take() else {
+            return Ok(());
+        };
+        let said = Features {
+            refused,
+            ..features
+        };
+        self.outgoing.put(&said.encode(), out)
+    }
 }
 
 /// Why a handshake fails. The remote is at fault, or the two sides do not fit; the connection has
@@ -119,10 +143,17 @@ impl Handshake {
                 .as_ref()
                 .is_some_and(|credentials| credentials.role == Sender::Dialler),
             credentials,
+            is_holding_back: false,
             stage: Stage::Introduction(introduction),
             version: None,
             output,
         }
+    }
+
+    /// Has an acceptor of version 2 say nothing about itself before the remote has, and then only by
+    /// [`Introduced::say`]. A remote that is refused so knows at once, and lists no connection.
+    pub fn hold_back(&mut self) {
+        self.is_holding_back = !self.is_dialler;
     }
 
     /// Takes in bytes of the remote; the outcome once it is introduced.
@@ -242,7 +273,7 @@ impl Handshake {
             None => Encryption::Plain.emit(&mut flag),
         }
         self.output.extend_from_slice(&flag);
-        if public_key.is_none() {
+        if public_key.is_none() && !self.is_holding_back {
             let features = features.encode();
             channel::put(Framing::Length, None, &features, &mut self.output)?;
         }
@@ -338,7 +369,8 @@ impl Handshake {
         framing: Framing,
     ) -> Result<Agreed, HandshakeError> {
         let mut agreed = agreement.settle(sealed)?;
-        if !self.is_dialler {
+        let is_held_back = self.is_holding_back && framing == Framing::Length;
+        if !self.is_dialler && !is_held_back {
             let said = first_words(&self.offer.features, framing);
             channel::put(framing, Some(&mut agreed.sealer), &said, &mut self.output)?;
         }
@@ -367,6 +399,8 @@ impl Handshake {
                 Some((agreed.key, agreed.password)),
             ),
         };
+        let is_held_back = self.is_holding_back && framing == Framing::Length;
+        let unsaid = is_held_back.then(|| self.offer.features.clone());
         Progress::Introduced(Box::new(Introduced {
             version,
             features,
@@ -374,6 +408,7 @@ impl Handshake {
             incoming,
             outgoing,
             sealed,
+            unsaid,
         }))
     }
 

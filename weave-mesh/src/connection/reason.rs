@@ -51,6 +51,9 @@ pub enum Reason {
     /// There are as many connections as the configuration allows.
     #[error("Connection limit reached ({0})")]
     Limit(usize),
+    /// The remote has no room for this connection: its words.
+    #[error("refused: {0}")]
+    Refused(String),
     /// More inbound connections are being introduced than this peer takes on at a time.
     #[error("too many connections are being introduced")]
     Busy,

@@ -12,7 +12,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ pub(crate) struct Connector {
     /// Attempts for which there would be room if all of them succeeded.
     room: usize,
     next_dial: u64,
+    hunt: Hunt,
+    /// Where a peer without room sent us; forgotten when we need nobody any more.
+    referred: VecDeque<SocketAddr>,
     /// When the first waiting target is due; kept by every change of a target.
     next_due: Option<Duration>,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Surroundings {
     pub(crate) inbound: BTreeSet<IpAddr>,
     /// Peers that were asked for and have no connection to us, without room for one there or here.
     pub(crate) full: BTreeSet<PeerName>,
+    /// Whether we have so few connections that we wait for nobody to dial us.
+    pub(crate) is_needy: bool,
     /// Addresses from the topology, with the peer each leads to.
     pub(crate) candidates: BTreeMap<SocketAddr, PeerName>,
 }
@@ -73,6 +78,8 @@ impl Connector {
             attempts: 0,
             room: usize::MAX,
             next_dial: 0,
+            hunt: Hunt::default(),
+            referred: VecDeque::new(),
             next_due: None,
         }
     }
@@ -169,6 +176,9 @@ impl Connector {
     }
 
     fn evaluate_discovered(&mut self, now: Duration, around: &Surroundings) {
+        if !around.is_needy {
+            self.referred.clear();
+        }
         let mut taken = Vec::new();
         let mut under_way = BTreeSet::new();
         for (key, entry) in &self.targets {
@@ -189,16 +199,27 @@ impl Connector {
             Key::Direct(_) => true,
             Key::Discovered(address) => {
                 entry.is_busy()
+                    || self.referred.contains(address)
                     || around
                         .candidates
                         .get(address)
                         .is_some_and(|name| is_valid(address, name))
             }
         });
+        for address in &self.referred {
+            let key = Key::Discovered(*address);
+            let is_of_use = is_valid(address, &PeerName::UNKNOWN);
+            if is_of_use && !self.targets.contains_key(&key) {
+                self.targets.insert(key, Entry::due(now, Some(*address)));
+            }
+        }
         for (address, name) in &around.candidates {
             let key = Key::Discovered(*address);
             if is_valid(address, name) && !self.targets.contains_key(&key) {
-                let wait = self.politeness(*name);
+                let wait = match around.is_needy {
+                    true => Duration::ZERO,
+                    false => self.politeness(*name),
+                };
                 let mut entry = Entry::due(now + wait, Some(*address));
                 entry.peer = Some(*name);
                 self.targets.insert(key, entry);
@@ -221,6 +242,21 @@ impl Connector {
     /// is refused in the end, and costs both sides a connection that they list and lose.
     pub(crate) fn set_room(&mut self, room: usize) {
         self.room = room;
+    }
+
+    /// Takes addresses from a peer without room.
+    pub(crate) fn refer(&mut self, others: &[SocketAddr]) {
+        for other in others {
+            if !self.referred.contains(other) {
+                self.referred.push_front(*other);
+            }
+        }
+        self.referred.truncate(MAX_REFERRED);
+    }
+
+    /// Whether a peer without room sent us on, and we still need somebody.
+    pub(crate) fn is_referred(&self) -> bool {
+        !self.referred.is_empty()
     }
 
     /// The peer that an attempt leads to, if it is known.
@@ -247,13 +283,17 @@ impl Connector {
     /// would connect to each other until all are at their limit, and shut the others out.
     fn pick(&mut self, now: Duration, limit: Option<&str>) -> Option<(DialId, Target)> {
         loop {
-            let is_due = |entry: &Entry| entry.due_at().is_some_and(|at| at <= now);
-            let due = self.targets.values().filter(|entry| is_due(entry)).count();
+            let hunt = self.hunt;
+            let is_due = |key: &Key, entry: &Entry| {
+                let at = entry.due_at().map(|at| hunt.due(key, at));
+                at.is_some_and(|at| at <= now)
+            };
+            let due = self.targets.iter().filter(|(k, e)| is_due(k, e)).count();
             let drawn = self.random.below(u64::try_from(due).unwrap_or(u64::MAX));
             let key = self
                 .targets
                 .iter()
-                .filter(|(_, entry)| is_due(entry))
+                .filter(|(key, entry)| is_due(key, entry))
                 .nth(usize::try_from(drawn).unwrap_or_default())
                 .map(|(key, _)| key.clone())?;
             let entry = self.targets.get_mut(&key)?;
@@ -291,6 +331,7 @@ impl Connector {
     pub(crate) fn accepts_unknown(&self, dial: DialId, address: SocketAddr) -> bool {
         match self.dials.get(&dial) {
             Some(Key::Direct(_)) => true,
+            Some(Key::Discovered(address)) if self.referred.contains(address) => true,
             Some(Key::Discovered(_)) | None => self
                 .direct
                 .values()
@@ -328,6 +369,7 @@ impl Connector {
         if entry.state == State::Attempting {
             entry.state = State::Connected;
             self.attempts -= 1;
+            self.hunt = Hunt::default();
         }
     }
 
@@ -352,6 +394,10 @@ impl Connector {
                 entry.refuse(now, reason, refusal, &mut self.random);
             }
             Ending::Closed(reason) => entry.close(now, reason, &mut self.random),
+            Ending::Full(reason) => {
+                entry.fail_later(now, reason, &mut self.random);
+                self.hunt.fail(now, &mut self.random);
+            }
         }
         self.note_due();
     }
@@ -363,7 +409,9 @@ impl Connector {
     }
 
     fn note_due(&mut self) {
-        self.next_due = self.targets.values().filter_map(Entry::due_at).min();
+        let due = self.targets.iter();
+        let due = due.filter_map(|(key, entry)| Some(self.hunt.due(key, entry.due_at()?)));
+        self.next_due = due.min();
     }
 
     /// Targets that are neither connected nor suspended, for the report.
@@ -378,6 +426,37 @@ impl Connector {
     }
 }
 
+/// The search for peers with room in a mesh at its limit.
+///
+/// What is known of the room of others is old by as much as they wait with announcements. So many
+/// look for the same few places at a time, and who is refused pauses: twice as long each time, until
+/// it has found one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hunt {
+    /// When discovered targets may be dialled again.
+    next: Duration,
+    pause: Duration,
+}
+
+impl Hunt {
+    /// Attempts that were under way together and are refused together count as one.
+    fn fail(&mut self, now: Duration, random: &mut Random) {
+        if now < self.next {
+            return;
+        }
+        self.pause = (2 * self.pause).clamp(MIN_PAUSE, MAX_PAUSE);
+        self.next = now + between(random, self.pause / 2, self.pause * 3 / 2);
+    }
+
+    /// When a target may be dialled that is due at `at`. Peers that somebody named do not wait.
+    fn due(&self, key: &Key, at: Duration) -> Duration {
+        match key {
+            Key::Direct(_) => at,
+            Key::Discovered(_) => at.max(self.next),
+        }
+    }
+}
+
 /// A time in `min..max`.
 fn between(random: &mut Random, min: Duration, max: Duration) -> Duration {
     let span = u64::try_from(max.saturating_sub(min).as_micros()).unwrap_or(u64::MAX);
@@ -386,6 +465,11 @@ fn between(random: &mut Random, min: Duration, max: Duration) -> Duration {
 
 /// Attempts at a time, from the dial until the connection is part of the topology.
 const MAX_ATTEMPTS: usize = 32;
+/// Addresses that are kept of those that peers without room gave.
+const MAX_REFERRED: usize = 32;
+/// Bounds of the pause of a peer that finds no room.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// Bounds of the time the higher name leaves to the lower one.
 const POLITE_MIN: Duration = Duration::from_secs(2);
 const POLITE_MAX: Duration = Duration::from_secs(4);

@@ -60,6 +60,8 @@ pub(crate) enum Ending {
     Failed(String),
     /// The connection ended; try now if it was a long one, else later.
     Closed(String),
+    /// The remote has no room for the connection; try later, and others not all at once.
+    Full(String),
     /// Another attempt cannot end differently; try only when a user asks for it.
     Never(String),
     /// The remote does not use the password that was tried; try another one.

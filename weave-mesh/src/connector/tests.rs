@@ -308,3 +308,86 @@ fn attempts_at_a_time_are_bounded() {
         2
     );
 }
+
+#[test]
+fn who_finds_no_room_pauses_longer_each_time_until_there_is_some() {
+    let mut connector = direct(&[]);
+    let around = Surroundings {
+        candidates: (2..60)
+            .map(|n| (address(&format!("10.0.0.{n}:6783")), name(n)))
+            .collect(),
+        ..Surroundings::default()
+    };
+    connector.set_room(2);
+    connector.evaluate(S, &around);
+    let (mut now, mut last, mut rounds) = (5 * S, 5 * S, Vec::new());
+    for _ in 0..12 {
+        let dials: Vec<_> = std::iter::from_fn(|| connector.poll_dial(now, None)).collect();
+        assert_eq!(
+            dials.len(),
+            2,
+            "those that are tried together fail together"
+        );
+        for (dial, _) in dials {
+            connector.handle_ended(now, dial, Ending::Full("full".into()));
+        }
+        rounds.push(now - last);
+        last = now;
+        now = connector.poll_timeout().unwrap();
+    }
+
+    assert!(rounds[1] < Duration::from_millis(100), "{rounds:?}");
+    assert!(rounds[11] > 4 * S && rounds[11] < 16 * S, "{rounds:?}");
+    let (dial, _) = connector.poll_dial(now, None).unwrap();
+    connector.handle_added(dial);
+    connector.evaluate(now, &around);
+    assert!(connector.poll_dial(now, None).is_some(), "there is room");
+}
+
+#[test]
+fn who_is_sent_on_dials_there_while_it_is_needy() {
+    let mut connector = direct(&[]);
+    let others = ["10.0.0.7:6783", "10.0.0.8:6783"].map(address);
+    connector.refer(&others);
+    assert!(connector.is_referred());
+    let needy = Surroundings {
+        is_needy: true,
+        ..Surroundings::default()
+    };
+    connector.evaluate(S, &needy);
+
+    let (dial, target) = connector.poll_dial(S, None).unwrap();
+    let Target::Discovered(address) = target else {
+        panic!("{target:?}");
+    };
+    assert!(others.contains(&address));
+    assert!(connector.accepts_unknown(dial, address));
+    connector.evaluate(S, &Surroundings::default());
+    assert!(!connector.is_referred());
+    assert!(connector.poll_dial(S, None).is_none());
+
+    let many: Vec<_> = (0..100).map(address_of).collect();
+    connector.refer(&many);
+    connector.evaluate(S, &needy);
+    connector.set_room(usize::MAX);
+    assert_eq!(connector.referred.len(), MAX_REFERRED);
+}
+
+fn address_of(n: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 1, 1], 1000 + n))
+}
+
+#[test]
+fn a_peer_that_somebody_named_is_dialled_whatever_others_said() {
+    let mut connector = direct(&["10.0.0.2"]);
+    let (dial, _) = connector.poll_dial(S, None).unwrap();
+    connector.handle_ended(S, dial, Ending::Full("full".into()));
+    assert!(
+        connector
+            .connect(S, ["10.0.0.3".to_owned()], false)
+            .is_empty()
+    );
+    connector.evaluate(S, &Surroundings::default());
+
+    assert!(connector.poll_dial(S, None).is_some());
+}

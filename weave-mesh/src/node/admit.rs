@@ -2,7 +2,8 @@
 //!
 //! Order on the way in (Weave Net mesh protocol, section 1.9): name checks, overlays, duplicate
 //! resolution, connection limit, own record, initial gossip. Nothing of the remote is read in
-//! between, and a refusal undoes what was done.
+//! between, and a refusal undoes what was done. At its limit a peer decides before it introduces
+//! itself, so that a remote of this crate that has to go knows it before it lists the connection.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::{
 use crate::connection::{Introduced, Reason};
 use crate::overlay::Common;
 use crate::peer::{self, PeerRecord};
+use crate::wire::intro::Refused;
 
 impl Node {
     /// Makes an introduced connection part of the topology.
@@ -23,9 +25,29 @@ impl Node {
         &mut self,
         now: Duration,
         id: ConnectionId,
-        introduced: Introduced,
+        mut introduced: Introduced,
     ) -> Result<(), Reason> {
-        let common = self.check_remote(id, &introduced)?;
+        let admission = self.consider_remote(now, id, &introduced);
+        let refused = self.refusal(admission.as_ref().err());
+        if let Some(link) = self.links.get_mut(&id) {
+            introduced
+                .say(refused, &mut link.greeting)
+                .map_err(|error| Reason::Incoming(error.into()))?;
+            self.ready.push_back(id);
+        }
+        let (common, novelty) = admission?;
+        self.register(now, id, introduced, common, novelty);
+        Ok(())
+    }
+
+    /// Decides whether a connection may be part of the topology, and what it brings.
+    fn consider_remote(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        introduced: &Introduced,
+    ) -> Result<(Common, Novelty), Reason> {
+        let common = self.check_remote(id, introduced)?;
         let name = introduced.features.name;
         let known = self.topology.get(name);
         // Who compares digests and is known only by name is told as one of the mesh.
@@ -43,9 +65,12 @@ impl Node {
         if effects.local_changed {
             self.announce_later(now);
         }
-        self.resolve_duplicate(now, &introduced)?;
+        self.resolve_duplicate(now, introduced)?;
         let limit = self.config.connection_limit;
-        if limit != 0 && self.registered.len() >= limit && !self.make_room(now, name) {
+        if limit != 0
+            && self.registered.len() >= limit
+            && !self.make_room(now, name, introduced.features.needy)
+        {
             return Err(Reason::Limit(limit));
         }
         let novelty = if is_restarted {
@@ -55,8 +80,7 @@ impl Node {
         } else {
             Novelty::New
         };
-        self.register(now, id, introduced, common, novelty);
-        Ok(())
+        Ok((common, novelty))
     }
 
     /// Name and overlay checks, which change nothing.
@@ -92,6 +116,12 @@ impl Node {
         }
         if let Some(dial) = link.dial {
             self.connector.handle_introduced(dial, features.name);
+        }
+        if let Some(Refused { reason, others }) = &features.refused {
+            if self.config.discovery {
+                self.connector.refer(others);
+            }
+            return Err(Reason::Refused(reason.clone()));
         }
         let offered = self.config.offered_overlays(link.is_trusted);
         Ok(Common::negotiate(

@@ -43,7 +43,9 @@ impl Node {
         let has_room = !self.is_at_limit();
         let asked_for = self.connector.direct_names();
         let asked_for = asked_for.filter_map(|name| self.topology.get(name));
-        let is_of_no_use = |record: &&PeerRecord| !has_room || self.is_full(record);
+        around.is_needy = self.needed() > 0;
+        let is_of_no_use =
+            |record: &&PeerRecord| !has_room || (self.is_full(record) && !around.is_needy);
         let full = asked_for.filter(|record| record.version > 0);
         around.full = full.filter(is_of_no_use).map(|r| r.name).collect();
         if self.config.discovery {
@@ -77,7 +79,7 @@ impl Node {
     }
 
     /// Whether we have as many connections as we allow.
-    fn is_at_limit(&self) -> bool {
+    pub(super) fn is_at_limit(&self) -> bool {
         let limit = self.config.connection_limit;
         limit != 0 && self.registered.len() >= limit
     }
@@ -93,9 +95,13 @@ impl Node {
         let us = self.topology.local().name;
         let missing = self.topology.records().filter(|record| {
             let name = record.name;
-            name != us && !self.registered.contains_key(&name) && !self.is_full(record)
+            name != us && !self.registered.contains_key(&name)
         });
-        let missing: Vec<_> = missing.collect();
+        let (full, mut missing): (Vec<_>, Vec<_>) =
+            missing.partition(|record| self.is_full(record));
+        if missing.len() < self.needed() {
+            missing.extend(full);
+        }
         let asked = (MAX_LOOKUPS / missing.len().max(1)).clamp(MIN_ASKED, MAX_ASKED);
         let mut candidates = BTreeMap::new();
         let mut nowhere = Vec::new();
@@ -151,7 +157,7 @@ impl Node {
     }
 
     /// Adds the address of a connection's remote end, if it can be dialled and is another one.
-    fn consider(&self, link: &Link, found: &mut Vec<SocketAddr>) {
+    pub(super) fn consider(&self, link: &Link, found: &mut Vec<SocketAddr>) {
         let Some(mut address) = link.address.socket() else {
             return;
         };

@@ -136,9 +136,10 @@ impl Node {
     /// Starts the attempts that are due.
     pub(super) fn dial_targets(&mut self, now: Duration) {
         let limit = self.config.connection_limit;
-        let room = match limit {
-            0 => usize::MAX,
-            limit => limit.saturating_sub(self.registered.len()),
+        let room = match (limit, self.needed()) {
+            (0, _) => usize::MAX,
+            (limit, 0) => limit.saturating_sub(self.registered.len()),
+            (_, needed) => needed,
         };
         let is_full = room == 0;
         // At the limit the reason ends every attempt, so none of them is under way.

@@ -94,6 +94,7 @@ pub(super) fn ending(reason: &Reason, text: String) -> Ending {
     match reason.password() {
         Some(refusal) => Ending::Password(text, refusal),
         None if reason.is_final() => Ending::Never(text),
+        None if matches!(reason, Reason::Refused(_)) => Ending::Full(text),
         None => Ending::Closed(text),
     }
 }

@@ -320,6 +320,9 @@ impl Node {
             Some(credentials) => Handshake::with_password(offer, credentials),
             None => Handshake::new(offer),
         };
+        if dial.is_none() && self.is_at_limit() {
+            handshake.hold_back();
+        }
         let link = Link {
             id,
             local,
@@ -347,6 +350,7 @@ impl Node {
     }
 
     fn features(&mut self, is_trusted: bool) -> Features {
+        let needed = self.needed();
         let local = self.topology.local();
         Features {
             name: local.name,
@@ -357,6 +361,8 @@ impl Node {
             trusted: is_trusted,
             overlays: self.config.offered_overlays(is_trusted),
             sync: u8::from(self.config.sync),
+            refused: None,
+            needy: needed > 0,
         }
     }
 

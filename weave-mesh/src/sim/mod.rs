@@ -14,8 +14,8 @@
 //!   reset. Loss is what TCP makes of it: a lost segment is sent again after one round trip if
 //!   three later ones arrive, else after a timer of 200 ms that doubles; what follows it waits.
 //!   A lost connection request costs 1 s, 2 s, 4 s. Congestion windows are not modelled.
-//! - **Sockets**: writes stop when 512 KiB wait for the reader; a close is a reset that discards
-//!   what is not read. Backlogs of listeners are not bounded.
+//! - **Sockets**: writes stop when 512 KiB wait for the reader; a close is a reset, and
+//!   what has arrived before can be read. Backlogs of listeners are not bounded.
 //! - **Processors**: each slice of work (64 inputs at most) is charged by a cost model (a price for
 //!   each input, byte and edge of the graph in a route calculation), and the host does nothing else
 //!   until it is paid. A starved host has a share of a processor and so does everything late. All

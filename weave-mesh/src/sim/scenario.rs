@@ -145,6 +145,8 @@ pub struct Outcome {
     pub failed_at_rest: usize,
     /// Connections at the end, each counted once.
     pub connections: usize,
+    /// Connections at the end of the peer that has the fewest.
+    pub fewest_connections: usize,
     /// Bytes sent by all while the mesh formed.
     pub forming_bytes: u64,
     /// Connections that were refused, replaced or failed while the mesh formed, counted at each
@@ -247,10 +249,12 @@ impl<'s, P: FnMut(&Progress)> Experiment<'s, P> {
             formed,
             failed_connections,
             failed_at_rest,
-            connections: self.sum(|simulation, host| {
-                let topology = simulation.topology(host);
-                topology.map_or(0, |topology| topology.local().connections.len())
-            }) / 2,
+            connections: self.sum(connections) / 2,
+            fewest_connections: {
+                let hosts = self.simulation.hosts();
+                let each = hosts.map(|host| connections(&self.simulation, host));
+                each.min().unwrap_or_default()
+            },
             forming_bytes: forming.bytes_sent,
             forming_failures: forming.attempts_failed + forming.connections_ended,
             forming_routes: forming.route_calculations,
@@ -404,6 +408,11 @@ impl<'s, P: FnMut(&Progress)> Experiment<'s, P> {
         let hosts = self.simulation.hosts();
         hosts.map(|host| of(&self.simulation, host)).sum()
     }
+}
+
+fn connections(simulation: &Simulation, host: HostId) -> usize {
+    let topology = simulation.topology(host);
+    topology.map_or(0, |topology| topology.local().connections.len())
 }
 
 /// The value below which this part of a sorted list lies; `None` if that is no real one.

@@ -47,6 +47,8 @@ pub(crate) fn features(map: &Value) -> Features {
         trusted: text("Trusted") == Some("true"),
         overlays: text("Overlays").map(|list| list.split(' ').map(str::to_owned).collect()),
         sync: 0,
+        refused: None,
+        needy: false,
     }
 }
 

@@ -104,6 +104,8 @@ fn introduced(node: &mut Node, id: ConnectionId) -> weave_mesh::connection::Intr
         trusted: false,
         overlays: None,
         sync: 0,
+        refused: None,
+        needy: false,
     };
     let offer = Offer {
         versions: Header { min: 2, max: 2 },

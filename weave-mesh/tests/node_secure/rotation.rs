@@ -128,7 +128,8 @@ fn a_refusal_for_another_reason_is_not_taken_for_a_wrong_password() {
     world.start(3, config(3, &["secret"], &[1]));
     world.advance(S);
 
-    assert_eq!(world.count("Connection limit reached (1)"), 1);
+    assert_eq!(world.count(": refused: Connection limit reached (1)"), 1);
+    assert_eq!(world.count("Connection limit reached (1)"), 2);
     assert_eq!(world.count("another password"), 0);
     let now = world.now;
     assert_eq!(world.node(3).report(now).counters.password_refused, 0);

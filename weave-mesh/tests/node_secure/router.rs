@@ -24,6 +24,8 @@ fn features(n: usize) -> Features {
         trusted: false,
         overlays: None,
         sync: 0,
+        refused: None,
+        needy: false,
     }
 }
 

@@ -100,5 +100,7 @@ pub(crate) fn features(n: usize) -> Features {
         trusted: false,
         overlays: None,
         sync: 0,
+        refused: None,
+        needy: false,
     }
 }

@@ -232,6 +232,29 @@ fn the_connection_limit_holds_on_both_sides() {
     );
 }
 
+/// Listing a connection and losing it again costs everybody in the mesh two updates.
+#[test]
+fn who_is_refused_for_want_of_room_never_lists_the_connection() {
+    let mut net = Net::new(5 * MS);
+    net.start(1, config(1, &[]).connection_limit(1), vec![]);
+    net.start(2, config(2, &[1]).discovery(false), vec![]);
+    net.start(3, config(3, &[2]).discovery(false), vec![]);
+    net.run(5 * S);
+    let version = |net: &mut Net| net.with(3, |node, _| node.topology().local().version);
+    let before = version(&mut net);
+
+    net.with(3, |node, now| {
+        node.connect(now, vec![address(1).to_string()], false)
+    });
+    net.run(S);
+
+    assert!(
+        net.host(3)
+            .has_logged("refused: Connection limit reached (1)")
+    );
+    assert_eq!(version(&mut net), before);
+}
+
 #[test]
 fn a_discovered_address_must_lead_to_a_known_peer() {
     let mut net = Net::new(5 * MS);

@@ -136,6 +136,8 @@ impl OldPeer {
             trusted: false,
             overlays: (!self.config.overlays.is_empty()).then(|| self.config.overlays.clone()),
             sync: 0,
+            refused: None,
+            needy: false,
         };
         let link = Link {
             remote,

@@ -3,11 +3,16 @@
 //! A gob stream of one map from text to text. Unknown keys are ignored, so a new key is a safe
 //! way to announce a capability (mesh protocol, "feature map").
 
+use std::net::SocketAddr;
+
 use crate::gob::{self, Decoder, Encoder, Limits, Type, Value};
 use crate::peer::{MAX_NICKNAME, NameError, PeerName, PeerRecord, ShortId, Uid};
 
 /// The largest feature map accepted, in bytes. Weave Net sends about 200.
 pub const MAX_FEATURES: usize = 16 * 1024;
+
+/// Addresses of others that a peer without room gives.
+pub const MAX_OTHERS: usize = 8;
 
 /// What a peer says about itself and the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +34,20 @@ pub struct Features {
     /// The highest version of the exchange of digests and deltas ([`crate::wire::sync`]) that the
     /// peer speaks; 0 if it speaks none, as Weave Net.
     pub sync: u8,
+    /// The sender has no room and ends the connection behind this. Weave Net neither says nor reads
+    /// it.
+    pub refused: Option<Refused>,
+    /// Whether the sender has so few connections that a peer at its limit should spare one for it.
+    pub needy: bool,
+}
+
+/// What a peer without room says to who has to go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refused {
+    /// Why, for people; at most 200 characters are read.
+    pub reason: String,
+    /// Where others of the mesh listen; at most [`MAX_OTHERS`] are read.
+    pub others: Vec<SocketAddr>,
 }
 
 impl Features {
@@ -45,6 +64,14 @@ impl Features {
         }
         if self.sync > 0 {
             entries.push((key::SYNC, self.sync.to_string()));
+        }
+        if self.needy {
+            entries.push((key::NEEDY, self.needy.to_string()));
+        }
+        if let Some(Refused { reason, others }) = &self.refused {
+            entries.push((key::REFUSED, reason.clone()));
+            let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+            entries.push((key::OTHERS, others.join(" ")));
         }
         encode(entries)
     }
@@ -150,6 +177,15 @@ impl Features {
             sync: optional(key::SYNC)
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(0),
+            needy: optional(key::NEEDY) == Some("true"),
+            refused: optional(key::REFUSED).map(|text| Refused {
+                reason: text.chars().take(MAX_REASON).collect(),
+                others: {
+                    let others = optional(key::OTHERS).unwrap_or_default().split(' ');
+                    let others = others.filter_map(|text| text.parse().ok());
+                    others.take(MAX_OTHERS).collect()
+                },
+            }),
         })
     }
 }
@@ -191,6 +227,9 @@ pub enum FeaturesError {
 
 const FLAVOUR: &str = "mac";
 
+/// Characters of a reason that are kept: it is shown in status and log.
+const MAX_REASON: usize = 200;
+
 /// What a feature map may ask of its decoder: one type, and some keys more than there are.
 const LIMITS: Limits = Limits {
     depth: 4,
@@ -211,6 +250,10 @@ mod key {
     pub(super) const PUBLIC_KEY: &str = "PublicKey";
     /// Not a key of Weave Net, which ignores it.
     pub(super) const SYNC: &str = "Sync";
+    /// Likewise.
+    pub(super) const NEEDY: &str = "Needy";
+    pub(super) const REFUSED: &str = "Refused";
+    pub(super) const OTHERS: &str = "Others";
     /// In the order in which their absence is reported.
     pub(super) const REQUIRED: [&str; 5] = [FLAVOUR, NAME, NICKNAME, UID, CONN_ID];
 }

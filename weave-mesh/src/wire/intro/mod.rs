@@ -17,7 +17,7 @@
 
 mod features;
 
-pub use features::{Features, FeaturesError, MAX_FEATURES};
+pub use features::{Features, FeaturesError, MAX_FEATURES, MAX_OTHERS, Refused};
 
 use bytes::{Buf, BytesMut};
 

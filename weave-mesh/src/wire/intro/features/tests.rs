@@ -1,5 +1,7 @@
 //! The feature maps of both versions, key by key.
 
+use std::net::SocketAddr;
+
 use super::*;
 
 const COMPLETE: [(&str, &str); 8] = [
@@ -137,6 +139,39 @@ fn the_sync_version_is_optional_and_never_refused() {
         ..decode(COMPLETE).unwrap()
     };
     assert_eq!(Features::decode(&ours.encode()), Ok(ours));
+}
+
+#[test]
+fn why_there_is_no_room_is_said_in_bounded_words() {
+    let says = |reason: &str, others: u16| {
+        let others = (0..others).map(|n| SocketAddr::from(([10, 0, 0, 9], 1000 + n)));
+        let ours = Features {
+            refused: Some(Refused {
+                reason: reason.to_owned(),
+                others: others.collect(),
+            }),
+            ..decode(COMPLETE).unwrap()
+        };
+        Features::decode(&ours.encode()).unwrap().refused.unwrap()
+    };
+
+    assert_eq!(decode(COMPLETE).unwrap().refused, None);
+    assert!(!decode(COMPLETE).unwrap().needy);
+    let needy = Features {
+        needy: true,
+        ..decode(COMPLETE).unwrap()
+    };
+    assert_eq!(Features::decode(&needy.encode()), Ok(needy));
+    assert_eq!(says("no room", 0).reason, "no room");
+    assert!(says("no room", 0).others.is_empty());
+    assert_eq!(says(&"é".repeat(1000), 0).reason, "é".repeat(200));
+    assert_eq!(says("", 3).others[2].to_string(), "10.0.0.9:1002");
+    assert_eq!(says("", 100).others.len(), MAX_OTHERS);
+    let entries = COMPLETE
+        .into_iter()
+        .chain([("Refused", "no"), ("Others", "x  1.2.3.4:5 ::")]);
+    let refused = decode(entries).unwrap().refused.unwrap();
+    assert_eq!(refused.others, ["1.2.3.4:5".parse().unwrap()]);
 }
 
 #[test]
