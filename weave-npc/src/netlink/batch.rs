@@ -21,8 +21,10 @@ pub(super) type Handles = BTreeMap<(TableId, Name), Vec<Handle>>;
 pub(super) enum Handle {
     /// To the kernel.
     Known(u64),
-    /// In the batch that makes it; becomes known by the kernel's answer.
+    /// In the batch that makes it.
     New(u32),
+    /// A batch has made it, and the kernel was not asked yet what it calls it.
+    Unasked,
 }
 
 /// A batch ready to be sent.
@@ -30,12 +32,10 @@ pub(super) struct Batch {
     pub(super) requests: Vec<Request>,
     /// For each request, the index of the change it belongs to.
     pub(super) changes: Vec<usize>,
-    /// For requests that make a rule, the number of the rule.
-    pub(super) rules: BTreeMap<usize, u32>,
     /// The rules of each chain as they are afterwards.
     pub(super) handles: Handles,
     /// The chains that rules come to.
-    pub(super) fresh: BTreeSet<(TableId, Name)>,
+    fresh: BTreeSet<(TableId, Name)>,
 }
 
 impl Batch {
@@ -50,7 +50,6 @@ impl Batch {
             batch: Self {
                 requests: vec![begin],
                 changes: vec![0],
-                rules: BTreeMap::new(),
                 handles,
                 fresh: BTreeSet::new(),
             },
@@ -71,6 +70,46 @@ impl Batch {
             .push(transaction.changes.len().saturating_sub(1));
         Ok(batch_)
     }
+
+    /// The rules of each chain once the kernel has carried out the batch.
+    pub(super) fn into_handles(self) -> Handles {
+        let mut handles = self.handles;
+        for chain in &self.fresh {
+            for handle in handles.get_mut(chain).into_iter().flatten() {
+                if let Handle::New(_) = handle {
+                    *handle = Handle::Unasked;
+                }
+            }
+        }
+        handles
+    }
+}
+
+/// The chains of which a transaction names rules that the kernel has to be asked for first: those
+/// that it changes rule by rule, some of which were made since they were read.
+pub(super) fn unasked<'t>(
+    transaction: &'t Transaction,
+    handles: &Handles,
+) -> BTreeSet<(&'t TableId, &'t Name)> {
+    let (mut made, mut asked_for) = (BTreeSet::new(), BTreeSet::new());
+    for change in &transaction.changes {
+        match change {
+            Change::AddChain { table, chain, .. } | Change::FlushChain { table, chain } => {
+                made.insert((table, chain));
+            }
+            Change::InsertRule { table, chain, .. } | Change::DeleteRule { table, chain, .. }
+                if !made.contains(&(table, chain)) =>
+            {
+                asked_for.insert((table, chain));
+            }
+            _ => {}
+        }
+    }
+    asked_for.retain(|(table, chain)| {
+        let rules = handles.get(&((*table).clone(), (*chain).clone()));
+        rules.is_some_and(|rules| rules.contains(&Handle::Unasked))
+    });
+    asked_for
 }
 
 struct Builder {
@@ -217,7 +256,7 @@ impl Builder {
             Some(Some(_)) if index == rules.len() => Place::Last,
             Some(Some(Handle::Known(handle))) => Place::Behind(*handle),
             Some(Some(Handle::New(id))) => Place::BehindNew(*id),
-            Some(None) => {
+            Some(None | Some(Handle::Unasked)) => {
                 let object = format!("table {table} chain {chain} rule {index}: no such place");
                 return Err(NetlinkError::Encode(object));
             }
@@ -227,9 +266,8 @@ impl Builder {
         let userdata = rule.note().map(message::userdata);
         let (table_name, chain) = (table.name.as_str(), chain.as_str());
         let new = message::rule(table_name, chain, &encoded.expressions, userdata, place, id);
-        self.batch.rules.insert(self.batch.requests.len(), id);
         let order = if place == Place::First { 0 } else { APPEND };
-        self.push(table, CREATE | ECHO | order, new);
+        self.push(table, CREATE | order, new);
         Ok(())
     }
 
@@ -253,7 +291,6 @@ impl Builder {
 
 /// `linux/netlink.h`.
 pub(super) const ACK: u16 = 4;
-pub(super) const ECHO: u16 = 8;
 pub(super) const EXCL: u16 = 0x200;
 pub(super) const CREATE: u16 = 0x400;
 pub(super) const APPEND: u16 = 0x800;

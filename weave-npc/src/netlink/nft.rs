@@ -1,19 +1,20 @@
 //! The kernel's `nf_tables` in one network namespace: read a table, commit a transaction.
 //!
 //! Invariant: the handles it keeps are those of the rules in the kernel at the generation it keeps;
-//! whenever that is in doubt both are forgotten and the next read gets them anew.
+//! whenever that is in doubt both are forgotten and the next read gets them anew. What a rule that
+//! was made is called is asked for when it is to be named: the kernel could tell at once, but that
+//! takes as long as making it, and most chains go as a whole.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_netfilter::nftables::{GenMessage, NfTablesMessage};
 
-use super::batch::{ACK, Batch, Handle, Handles};
-use super::message::{request, table};
+use super::batch::{ACK, Batch, DUMP, Handle, Handles, unasked};
+use super::message::{request, rule_name, table};
 use super::readback::{self, RULE_HANDLE, Seen};
 use crate::nfnetlink::wire::{Attribute, Attributes};
 use crate::nfnetlink::{NetlinkError, Refusal, Request, Socket};
-use crate::ruleset::{Family, TableId, Transaction};
+use crate::ruleset::{Family, Name, TableId, Transaction};
 
 /// A connection to `nf_tables` of one network namespace. Calls block, for microseconds as a rule.
 #[derive(Debug)]
@@ -126,8 +127,12 @@ impl Nft {
         if transaction.is_empty() {
             return Ok(());
         }
+        for (table, chain) in unasked(transaction, &self.handles) {
+            self.learn(table, chain)?;
+        }
         let generation = self.generation.take();
-        let batch = Batch::new(transaction, generation, std::mem::take(&mut self.handles))?;
+        let mut batch = Batch::new(transaction, generation, std::mem::take(&mut self.handles))?;
+        let requests = std::mem::take(&mut batch.requests);
         let object = |index: usize| match batch
             .changes
             .get(index)
@@ -136,38 +141,38 @@ impl Nft {
             Some(change) if index > 0 => change.to_string(),
             _ => format!("a batch of {} changes", transaction.changes.len()),
         };
-        let sent = self.socket.send(batch.requests)?;
-        let mut known = BTreeMap::new();
-        let refusals = self.socket.answers(sent, |index, message| {
-            let handle = message
-                .netfilter()
-                .and_then(|(_, rule)| rule.find(RULE_HANDLE)?.u64());
-            if let (Some(id), Some(handle)) = (batch.rules.get(&index), handle) {
-                known.insert(*id, handle);
-            }
-            Ok(())
-        })?;
+        let sent = self.socket.send(requests)?;
+        let refusals = self.socket.answers(sent, |_, _| Ok(()))?;
         if let Some(refusal) = refusals.into_iter().next() {
             return Err(refused(refusal, object));
         }
-        let mut handles = batch.handles;
-        let mut is_complete = true;
-        for chain in &batch.fresh {
-            for handle in handles.get_mut(chain).into_iter().flatten() {
-                if let Handle::New(id) = handle
-                    && let Some(found) = known.get(id)
-                {
-                    *handle = Handle::Known(*found);
-                }
-                is_complete &= matches!(handle, Handle::Known(_));
-            }
-        }
-        if is_complete {
-            self.handles = handles;
-            // The kernel leaves out 0.
-            self.generation = generation.map(|generation| generation.checked_add(1).unwrap_or(1));
-        }
+        self.handles = batch.into_handles();
+        // The kernel leaves out 0.
+        self.generation = generation.map(|generation| generation.checked_add(1).unwrap_or(1));
         Ok(())
+    }
+
+    /// Asks what the rules of a chain are called. If somebody has changed the chain the batch that
+    /// follows is refused, for it carries the generation.
+    fn learn(&mut self, table: &TableId, chain: &Name) -> Result<(), NetlinkError> {
+        let name = rule_name(table.name.as_str(), chain.as_str(), None);
+        let mut found = Vec::new();
+        let message = NfTablesMessage::GetRule(name);
+        self.ask(request(table.family, DUMP, message), |_, rule| {
+            let handle = rule.find(RULE_HANDLE).and_then(Attribute::u64);
+            let handle = handle.ok_or(NetlinkError::Malformed("a rule"))?;
+            found.push(Handle::Known(handle));
+            Ok(())
+        })?;
+        let key = (table.clone(), chain.clone());
+        let known = self.handles.get_mut(&key);
+        match known.filter(|known| known.len() == found.len()) {
+            Some(known) => {
+                *known = found;
+                Ok(())
+            }
+            None => Err(NetlinkError::Stale),
+        }
     }
 
     /// Sends a request and hands over what comes, one message at a time.
