@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use divan::{Bencher, black_box};
 use nix::sched::{CloneFlags, unshare};
 use weave_npc::compile::{Compiler, Options};
-use weave_npc::model::{Object, World};
+use weave_npc::model::{Object, ObjectName, Pod, Touched, Uid, World};
 use weave_npc::netlink::{Keeper, Monitor, Nft};
 use weave_npc::ruleset::{
     Change, Entry, Family, Key, Name, Ruleset, Set, Table, TableId, Transaction, Type,
@@ -32,6 +32,8 @@ fn main() {
 enum Place {
     /// A pod of this node: it leaves one profile for another.
     Own,
+    /// A second pod of a deployment on this node comes or goes: its profile is there.
+    Replica,
     /// A pod of another node: it leaves or joins the members of a peer.
     Far,
 }
@@ -68,11 +70,15 @@ impl Node {
     fn compile(&mut self, place: Place) -> Transaction {
         let turn = self.turn;
         self.turn += 1;
+        if let Place::Replica = place {
+            let touched = self.replica(turn);
+            return self.compiler.update(&self.world, &touched);
+        }
         // Every third policy admits pods by the label `app`; those of the first turn say `app-0`
         // and stand in the namespaces 0, 3, 6 and so on, each with one pod of this node.
         let namespace = turn / 2 * 3 % MIDDLE.namespaces / 3 * 3;
         let row = match place {
-            Place::Own => 0,
+            Place::Own | Place::Replica => 0,
             Place::Far => 2 + turn / 200 % 90,
         };
         let is_in = turn.is_multiple_of(2);
@@ -84,6 +90,21 @@ impl Node {
         );
         let touched = self.world.apply(Object::Pod(pod));
         self.compiler.update(&self.world, &touched)
+    }
+
+    /// A pod with the labels of one of this node comes, or goes the next turn.
+    fn replica(&mut self, turn: u32) -> Touched {
+        let first = pod(MIDDLE, turn / 2 % 100, 0);
+        let name = ObjectName::new(first.name.namespace().clone(), "replica");
+        let second = Pod::new(name, Uid::new("replica"))
+            .with_labels(first.labels.clone())
+            .with_addresses([Ipv4Addr::new(10, 40, 0, 1).into()])
+            .on_node("node-0");
+        if turn.is_multiple_of(2) {
+            self.world.apply(Object::Pod(second))
+        } else {
+            self.world.remove(&Object::Pod(second).key())
+        }
     }
 
     /// An event that changes nothing would measure nothing; the first may.
@@ -118,6 +139,12 @@ fn label_of_an_own_pod_to_enforcement(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 2_000, sample_size = 1)]
 fn commit_of_a_far_pod(bencher: Bencher<'_, '_>) {
     commits(bencher, Place::Far);
+}
+
+/// The commit alone, of what a second pod of a deployment changes that comes to this node or goes.
+#[divan::bench(sample_count = 2_000, sample_size = 1)]
+fn commit_of_a_replica(bencher: Bencher<'_, '_>) {
+    commits(bencher, Place::Replica);
 }
 
 /// The commit alone, of what an own pod changes.
