@@ -1,7 +1,11 @@
 //! Pods with addresses of two families: real packets, restarts, and hosts without IPv6.
 
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use weave_bin::http::client::Client;
+use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::{Namespace, named_path};
 
 use super::bed::{Lab, can_run};
@@ -28,6 +32,42 @@ fn ask(lab: &Lab, number: usize, path: &str) -> String {
     answer.unwrap().body
 }
 
+fn open(lab: &Lab, place: &str) -> Namespace {
+    Namespace::open(named_path(&lab.namespace(place))).unwrap()
+}
+
+/// The address by which somebody beyond host 1 sees its first pod, who has no route to pods.
+fn seen_from_outside(lab: &Lab) -> String {
+    let (host, pod) = (open(lab, "1"), open(lab, "1-pod-1"));
+    let out = Namespace::create_named(&lab.namespace("out")).unwrap();
+    let wire = async {
+        let netlink = Netlink::open_in(&host).unwrap();
+        let made = netlink.create_veth_into("out", "out", &out, 1500);
+        made.await.unwrap();
+        for (at, address) in [(&host, "fd00:99::1/64"), (&out, "fd00:99::2/64")] {
+            let netlink = Netlink::open_in(at).unwrap();
+            let index = netlink.require_link("out").await.unwrap().index;
+            let added = netlink.add_address(index, address.parse().unwrap());
+            added.await.unwrap();
+            netlink.set_up(index).await.unwrap();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(wire);
+    let forward = || std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+    host.run(forward).unwrap().unwrap();
+    let listener = out.run(|| TcpListener::bind("[fd00:99::2]:0"));
+    let listener = listener.unwrap().unwrap();
+    let there = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&there, Duration::from_secs(5));
+    let _connected = pod.run(connect).unwrap().unwrap();
+    let (_, seen) = listener.accept().unwrap();
+    Namespace::delete_named(&lab.namespace("out")).unwrap();
+    seen.ip().to_string()
+}
+
 #[test]
 fn pods_of_three_hosts_reach_each_other_over_both_families() {
     if !can_run() || !has_ipv6() {
@@ -44,6 +84,8 @@ fn pods_of_three_hosts_reach_each_other_over_both_families() {
     assert_eq!(found["families"], families, "{text}");
     assert_eq!(found["duplicate_addresses"], 0);
     assert_eq!(found["rings_equal"], true);
+
+    assert_eq!(seen_from_outside(&lab), "fd00:99::1", "masqueraded");
 
     // What a pod has outlives its daemon, and its DEL frees both.
     let before = ask(&lab, 2, "/ip");
