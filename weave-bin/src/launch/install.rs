@@ -94,9 +94,15 @@ fn writable(directory: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-/// The program as `weave-plugin-<hash>`, with both plugin names leading to it.
+/// The program as `weave-plugin-<hash>`, with both plugin names leading to it. Names that lead to the
+/// same content stay as they are.
 fn plugins(program: &Path, directory: &Path) -> io::Result<()> {
     let content = fs::read(program)?;
+    let is_same =
+        |plugin: &&str| fs::read(directory.join(plugin)).ok().as_deref() == Some(&*content);
+    if PLUGINS.iter().all(is_same) {
+        return Ok(());
+    }
     let digest: [u8; 32] = Sha256::digest(&content).into();
     let name: String = digest
         .iter()
@@ -113,7 +119,7 @@ fn plugins(program: &Path, directory: &Path) -> io::Result<()> {
         fs::File::open(&fresh)?.sync_all()?;
         fs::rename(&fresh, &place)?;
     }
-    for plugin in ["weave-net", "weave-ipam"] {
+    for plugin in PLUGINS {
         let fresh = directory.join(format!("{plugin}.tmp"));
         let _absent = fs::remove_file(&fresh);
         symlink(&name, &fresh)?;
@@ -180,6 +186,7 @@ fn configuration(hairpin: bool) -> String {
 
 const FILE: &str = "10-weave.conflist";
 const PROGRAM: &str = "weave-plugin-";
+const PLUGINS: [&str; 2] = ["weave-net", "weave-ipam"];
 
 #[cfg(test)]
 mod tests;

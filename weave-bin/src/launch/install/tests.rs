@@ -113,3 +113,19 @@ fn where_opt_cannot_be_made_the_other_directory_is_taken() {
         Err(InstallError::Directory { .. })
     ));
 }
+
+#[test]
+fn plugins_that_are_this_program_stay_as_they_are() {
+    let scratch = Scratch::new();
+    let root = scratch.path("host");
+    let bin = root.join("opt/cni/bin");
+    fs::create_dir_all(&bin).unwrap();
+    for plugin in PLUGINS {
+        fs::write(bin.join(plugin), "a program").unwrap();
+    }
+
+    install(&env(&root)).unwrap();
+
+    let left: Vec<_> = fs::read_dir(&bin).unwrap().flatten().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
