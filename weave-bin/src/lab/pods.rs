@@ -4,6 +4,7 @@
 //! starts it: inside the host, with the `CNI_*` environment and a configuration on standard input.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,33 @@ use super::process::clean_environment;
 use super::record::{Pod, Record, StateDir};
 use super::underlay;
 
+/// How the runtime of a host calls the plugin.
+#[derive(Debug, Clone)]
+pub(crate) struct Runtime {
+    /// The directory with the plugins.
+    pub(crate) bin: PathBuf,
+    /// The plugin's configuration.
+    pub(crate) config: Value,
+    /// Where releases wait for the daemon.
+    pub(crate) pending: PathBuf,
+}
+
+impl Runtime {
+    /// With the plugins and a configuration of the lab itself.
+    pub(crate) fn of_lab(state: &StateDir, host: usize) -> Self {
+        Self {
+            bin: state.bin(),
+            config: json!({
+                "cniVersion": "1.0.0",
+                "name": "weave",
+                "type": "weave-net",
+                "hairpinMode": true,
+            }),
+            pending: state.host(host).join("cni-pending"),
+        }
+    }
+}
+
 /// Adds a pod to `host` and writes it into `record`. Returns how long ADD took.
 ///
 /// # Errors
@@ -25,13 +53,25 @@ pub(crate) async fn add(
     record: &mut Record,
     host: usize,
 ) -> Result<Duration, Error> {
+    add_by(&Runtime::of_lab(state, host), record, host).await
+}
+
+/// The same by a runtime.
+///
+/// # Errors
+/// As [`add`].
+pub(crate) async fn add_by(
+    runtime: &Runtime,
+    record: &mut Record,
+    host: usize,
+) -> Result<Duration, Error> {
     let number = record.next_pod(host);
     let label = format!("{host}/{number}");
     let namespace = record.plan.pod_namespace(host, number);
     underlay::create(&namespace).await?;
     let container_id = fresh_id().map_err(|reason| Error::kernel("random numbers", reason))?;
     let call = Call {
-        state,
+        runtime,
         record,
         host,
         namespace: &namespace,
@@ -77,9 +117,22 @@ pub(crate) async fn remove(
     host: usize,
     number: usize,
 ) -> Result<(), Error> {
+    remove_by(&Runtime::of_lab(state, host), record, host, number).await
+}
+
+/// The same by a runtime.
+///
+/// # Errors
+/// As [`remove`].
+pub(crate) async fn remove_by(
+    runtime: &Runtime,
+    record: &mut Record,
+    host: usize,
+    number: usize,
+) -> Result<(), Error> {
     let pod = record.pod(host, number)?.clone();
     let call = Call {
-        state,
+        runtime,
         record,
         host,
         namespace: &pod.namespace,
@@ -101,7 +154,7 @@ pub(crate) async fn remove(
 
 /// One call of the plugin.
 struct Call<'a> {
-    state: &'a StateDir,
+    runtime: &'a Runtime,
     record: &'a Record,
     host: usize,
     namespace: &'a str,
@@ -112,23 +165,21 @@ impl Call<'_> {
     /// Runs the plugin inside the host; its output and how long it took.
     async fn run(&self, command: &'static str) -> Result<(Output, Duration), Error> {
         let host = underlay::open(&self.record.plan.hosts[self.host - 1].namespace)?;
-        let mut process = Command::new(self.state.bin().join("weave-net"));
+        let mut process = Command::new(self.runtime.bin.join("weave-net"));
         clean_environment(&mut process);
         process
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", self.container_id)
             .env("CNI_NETNS", named_path(self.namespace))
             .env("CNI_IFNAME", "eth0")
-            .env("CNI_PATH", self.state.bin())
-            .env(
-                "WEAVE_CNI_PENDING_DIR",
-                self.state.host(self.host).join("cni-pending"),
-            )
+            .env("CNI_PATH", &self.runtime.bin)
+            .env("WEAVE_CNI_PENDING_DIR", &self.runtime.pending)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let what = || format!("CNI {command}");
-        host.run_async(move || exchange(&mut process))
+        let config = self.runtime.config.to_string();
+        host.run_async(move || exchange(&mut process, &config))
             .await
             .map_err(|error| Error::kernel(what(), error))?
             .map_err(|error| Error::kernel(what(), error))
@@ -136,18 +187,12 @@ impl Call<'_> {
 }
 
 /// The same from the first to the last moment of the process.
-fn exchange(process: &mut Command) -> std::io::Result<(Output, Duration)> {
-    let config = json!({
-        "cniVersion": "1.0.0",
-        "name": "weave",
-        "type": "weave-net",
-        "hairpinMode": true,
-    });
+pub(crate) fn exchange(process: &mut Command, config: &str) -> std::io::Result<(Output, Duration)> {
     let begun = Instant::now();
     let mut child = process.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A plugin that ends without reading says why on its standard output.
-        let _unread = stdin.write_all(config.to_string().as_bytes());
+        let _unread = stdin.write_all(config.as_bytes());
     }
     let output = child.wait_with_output()?;
     Ok((output, begun.elapsed()))
@@ -188,7 +233,7 @@ fn result_of(output: &Output) -> Result<Connected, String> {
 }
 
 /// The plugin's own words about its failure.
-fn words_of(output: &Output) -> String {
+pub(crate) fn words_of(output: &Output) -> String {
     let error: Option<Value> = serde_json::from_slice(&output.stdout).ok();
     let message = error.as_ref().and_then(|error| error.get("msg")?.as_str());
     let log = String::from_utf8_lossy(&output.stderr);

@@ -6,6 +6,7 @@
 //! [`paths`] makes what the overlay is compared with, [`load`] puts load on a path, [`measure`]
 //! turns load into samples, [`rounds`] repeats that, [`stats`] and [`report`] say what it means.
 
+mod cni;
 mod load;
 mod measure;
 mod paths;
@@ -50,6 +51,8 @@ pub(crate) enum What {
     Overlay(Overlay),
     /// Two pods of one host: our rules for some numbers of policies, and linear ones.
     Policy(policy::Arguments),
+    /// ADD and DEL of pods: our plugin, and bridge with host-local where they are installed.
+    Cni(cni::Arguments),
 }
 
 /// `weave lab bench overlay`.
@@ -87,6 +90,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     match &arguments.what {
         What::Overlay(overlay) => bench_overlay(overlay).await,
         What::Policy(policy) => policy::run(policy).await,
+        What::Cni(cni) => cni::run(cni).await,
     }
 }
 
