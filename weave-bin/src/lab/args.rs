@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 
 use super::bench;
+#[cfg(feature = "kube")]
+use super::cluster;
 use super::mesh;
 use super::plan::{Choice, DEFAULT_RANGE, Topology};
 use super::{policy, restart, rotate};
@@ -70,6 +72,9 @@ pub(crate) enum Command {
     Restart(restart::Arguments),
     /// Start many daemons without data path and measure what the mesh costs.
     Mesh(mesh::Arguments),
+    /// Run a Kubernetes cluster through its life: nodes and pods come and go, the API server is away.
+    #[cfg(feature = "kube")]
+    Cluster(cluster::Arguments),
     /// Make the hosts and pods of manifests and see which connections their policies let through.
     Policy(policy::Arguments),
     /// Measure the overlay and the policies against the kernel's own means.

@@ -107,7 +107,7 @@ fn write_secret(file: &Path, secret: &str) -> Result<(), Error> {
     written.map_err(Error::file(file))
 }
 
-fn make_dir(path: &Path) -> Result<(), Error> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(Error::file(path))
 }
 

@@ -14,6 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::commands::{Blocking, Cut, Exec, OneHost, OnePod};
 use super::args::{Command, Place, Probe, Report, Run, Shape, Up};
+#[cfg(feature = "kube")]
+use super::cluster;
 use super::error::Error;
 use super::once::take_down;
 use super::plan::{Block, Plan};
@@ -52,6 +54,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::Rotate(rotate) => rotate::run(&rotate).await,
             Command::Restart(restart) => restart::run(&restart).await,
             Command::Mesh(mesh) => mesh::run(&mesh).await,
+            #[cfg(feature = "kube")]
+            Command::Cluster(cluster) => cluster::run(&cluster).await,
             Command::Policy(policy) => policy::run(&policy).await,
             Command::Ping(ping) => steady::ping_steadily(&ping).await,
             Command::Stream(stream) => steady::stream_steadily(&stream).await,

@@ -79,6 +79,10 @@ pub(crate) enum Error {
         /// The plugin's words.
         reason: String,
     },
+    /// There is no API server, or it refuses.
+    #[cfg(feature = "kube")]
+    #[error(transparent)]
+    Server(#[from] super::cluster::server::ServerError),
     /// Several things went wrong while removing the lab.
     #[error("{}", .0.join("; "))]
     Leftovers(Vec<String>),

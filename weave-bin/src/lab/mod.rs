@@ -13,6 +13,8 @@
 mod args;
 mod bench;
 mod build;
+#[cfg(feature = "kube")]
+pub mod cluster;
 mod commands;
 mod daemons;
 mod error;

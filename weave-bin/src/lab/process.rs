@@ -139,6 +139,21 @@ pub(crate) fn start(
     die_with_parent: bool,
     words: &[OsString],
 ) -> Result<Child, Error> {
+    start_with(state, number, namespace, die_with_parent, words, &[])
+}
+
+/// The same with `variables` in its environment.
+///
+/// # Errors
+/// As [`start_daemon`].
+pub(crate) fn start_with(
+    state: &StateDir,
+    number: usize,
+    namespace: &Path,
+    die_with_parent: bool,
+    words: &[OsString],
+    variables: &[(&str, String)],
+) -> Result<Child, Error> {
     let log = state.log(number);
     let opened = OpenOptions::new().create(true).append(true).open(&log);
     let output = opened.map_err(Error::file(&log))?;
@@ -152,6 +167,7 @@ pub(crate) fn start(
     command.arg("--").arg(&program).args(words);
     clean_environment(&mut command);
     let child = command
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(copy)

@@ -179,7 +179,7 @@ fn rings_equal(reports: &BTreeMap<usize, Result<Report, String>>) -> bool {
 }
 
 /// What each daemon says it has given out: host, container id, address.
-async fn owned(record: &Record) -> Vec<(usize, String, String)> {
+pub(crate) async fn owned(record: &Record) -> Vec<(usize, String, String)> {
     let mut all = Vec::new();
     for host in &record.plan.hosts {
         // A daemon that does not answer is reported as silent.
@@ -198,7 +198,7 @@ async fn owned(record: &Record) -> Vec<(usize, String, String)> {
 }
 
 /// Addresses held by more than one: by the pods as they are, and by the daemons' books.
-fn duplicates(record: &Record, owned: &[(usize, String, String)]) -> Vec<String> {
+pub(crate) fn duplicates(record: &Record, owned: &[(usize, String, String)]) -> Vec<String> {
     let mut holders: BTreeMap<IpAddr, BTreeSet<(usize, String)>> = BTreeMap::new();
     for pod in &record.pods {
         let six = pod.address6.map(|net| IpAddr::V6(net.addr()));
@@ -315,7 +315,7 @@ fn outcome(
     }
 }
 
-fn token() -> Result<u64, Error> {
+pub(crate) fn token() -> Result<u64, Error> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| Error::kernel("random numbers", error))?;
     Ok(u64::from_be_bytes(bytes))

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::{Namespace, named_path};
 
@@ -78,6 +78,56 @@ pub(crate) async fn send_one_by_one(plan: &Plan, plug: &Plug) -> Result<(), Erro
         .map_err(|error| Error::kernel(format!("cable {}", plug.device), error))
 }
 
+/// Puts another machine in the place of host `number`: a namespace of which nothing was known, on the
+/// same cable of the switch.
+///
+/// # Errors
+/// What the kernel refused.
+#[cfg(feature = "kube")]
+pub(crate) async fn replace_host(plan: &Plan, number: usize) -> Result<(), Error> {
+    let Some(switch) = plan.switch() else {
+        let words = "only hosts on a switch can be replaced";
+        return Err(Error::State(words.to_owned()));
+    };
+    let switch = open(&switch)?;
+    let netlink = open_netlink(&switch)?;
+    let own = |cable: &&Cable| cable.a.host == Some(number);
+    let cables: Vec<&Cable> = plan.cables.iter().filter(own).collect();
+    for cable in &cables {
+        // Both ends go at once, unlike with the namespace of one of them.
+        let port = &cable.b.device;
+        let index = find(&netlink, port).await?;
+        let gone = netlink.delete_link(index).await;
+        gone.map_err(|error| Error::kernel(format!("remove {port}"), error))?;
+    }
+    let name = &plan.hosts[number - 1].namespace;
+    Namespace::delete_named(name)
+        .map_err(|error| Error::kernel(format!("remove {name}"), error))?;
+    let namespace = create(name).await?;
+    write_setting(&namespace, "net/ipv4/ip_forward", "0").await?;
+    for cable in cables {
+        lay(cable, &namespace, &switch, plan.underlay_mtu).await?;
+        join(&netlink, &cable.b.device, SWITCH).await?;
+    }
+    Ok(())
+}
+
+/// Gives the switch itself an address.
+///
+/// # Errors
+/// What the kernel refused, or there is no switch.
+#[cfg(feature = "kube")]
+pub(crate) async fn address_switch(plan: &Plan, address: Ipv4Net) -> Result<Namespace, Error> {
+    let name = plan.switch();
+    let name = name.ok_or_else(|| Error::State("the lab has no switch".to_owned()))?;
+    let namespace = open(&name)?;
+    let netlink = open_netlink(&namespace)?;
+    let index = find(&netlink, SWITCH).await?;
+    let added = netlink.add_address(index, IpNet::V4(address)).await;
+    added.map_err(|error| Error::kernel(format!("address {address}"), error))?;
+    Ok(namespace)
+}
+
 /// Makes a namespace with its loopback interface up.
 ///
 /// # Errors
@@ -129,7 +179,7 @@ pub(crate) async fn heal(plan: &Plan) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the host cannot be asked; a host without the bridge has no address.
-pub(crate) async fn bridge_addresses(host: &str) -> Result<Vec<ipnet::Ipv4Net>, Error> {
+pub(crate) async fn bridge_addresses(host: &str) -> Result<Vec<Ipv4Net>, Error> {
     let netlink = open_netlink(&open(host)?)?;
     let what = || format!("bridge of {host}");
     let link = netlink

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weave_bin::http::client::{Client, Response};
+use weave_bin::lab::cluster::server::recorded::{Mood, PEERS, Recorded};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::Namespace;
 
-use crate::fake::{Fake, Mood, PEERS};
 use crate::until;
 
 /// The nodes and what joins them, gone when dropped.
@@ -22,7 +22,7 @@ struct Cluster {
     tag: String,
     scratch: PathBuf,
     switch: Namespace,
-    fake: Fake,
+    fake: Recorded,
     nodes: Vec<Node>,
 }
 
@@ -50,7 +50,7 @@ impl Cluster {
         netlink.add_address(bridge, address).await.unwrap();
         netlink.set_up(bridge).await.unwrap();
         let listener = switch.run(|| std::net::TcpListener::bind("10.98.0.254:0"));
-        let fake = Fake::serve(listener.unwrap().unwrap());
+        let fake = Recorded::serve(listener.unwrap().unwrap()).unwrap();
         let mut cluster = Self {
             tag,
             scratch,
@@ -99,7 +99,7 @@ impl Cluster {
         std::fs::create_dir_all(directory.join("etc")).unwrap();
         let id = format!("{number:032x}\n");
         std::fs::write(directory.join("etc/machine-id"), id).unwrap();
-        let server = format!("http://{}", self.fake.address);
+        let server = format!("http://{}", self.fake.address());
         let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": server}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],

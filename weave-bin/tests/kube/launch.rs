@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weave_bin::http::client::Client;
+use weave_bin::lab::cluster::server::recorded::{Mood, Recorded};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::Namespace;
 
-use crate::fake::{Fake, Mood};
 use crate::until;
 
 /// A host with an API server on its loopback, gone when dropped.
-struct Host {
+pub(crate) struct Host {
     name: String,
-    namespace: Namespace,
-    scratch: PathBuf,
-    fake: Fake,
+    pub(crate) namespace: Namespace,
+    pub(crate) scratch: PathBuf,
+    pub(crate) fake: Recorded,
 }
 
 impl Host {
-    async fn new(test: &str) -> Option<Self> {
+    pub(crate) async fn new(test: &str) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             println!("skipped: needs root");
             return None;
@@ -36,9 +36,9 @@ impl Host {
         let id = "00000000000000000000000000000001\n";
         std::fs::write(scratch.join("etc/machine-id"), id).unwrap();
         let listener = namespace.run(|| std::net::TcpListener::bind("127.0.0.1:0"));
-        let fake = Fake::serve(listener.unwrap().unwrap());
+        let fake = Recorded::serve(listener.unwrap().unwrap()).unwrap();
         let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", fake.address)}}],
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", fake.address())}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "users": [{"name": "u", "user": {}}]});
         std::fs::write(scratch.join("kubeconfig"), config.to_string()).unwrap();
@@ -50,7 +50,7 @@ impl Host {
         })
     }
 
-    fn start(&self, role: &str, env: &[(&str, &str)], words: &[&str]) -> Child {
+    pub(crate) fn start(&self, role: &str, env: &[(&str, &str)], words: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         let scratch = self.scratch.display().to_string();
         command
@@ -75,7 +75,7 @@ impl Host {
     }
 
     /// The status page; empty while there is none.
-    async fn status(&self) -> String {
+    pub(crate) async fn status(&self) -> String {
         let listening = Client::new("127.0.0.1:6784").with_limit(Duration::from_secs(2));
         let ask = || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,7 +100,7 @@ impl Drop for Host {
 }
 
 /// Ends `child` as a runtime does; exit status, what it said, and how long it took.
-fn terminate(child: Child) -> (Option<i32>, String, Duration) {
+pub(crate) fn terminate(child: Child) -> (Option<i32>, String, Duration) {
     let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     let began = Instant::now();
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();

@@ -10,10 +10,10 @@ use ::kube::{Client, Config};
 use hyper::http::Request;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use weave_bin::lab::cluster::server::real;
 use weave_bin::render::{Options, manifest};
 
 use crate::node::{Node, block_on, reaches};
-use crate::server;
 
 /// etcd and the API server, gone when dropped.
 struct Cluster<'n> {
@@ -49,7 +49,7 @@ impl<'n> Cluster<'n> {
     }
 
     fn start_server(&mut self) {
-        let mut command = server::command(&self.program, &self.node.path(""), ETCD, 6443);
+        let mut command = real::command(&self.program, &self.node.path(""), ETCD, 6443).unwrap();
         // There is no default route to find one by.
         command.arg("--advertise-address=10.32.0.1");
         self.server = Some(self.node.host.run(|| command.spawn()).unwrap().unwrap());

@@ -11,9 +11,6 @@ mod cluster;
 #[path = "../host/ground.rs"]
 mod ground;
 mod node;
-#[cfg(feature = "kube")]
-#[path = "../kube/server.rs"]
-mod server;
 mod start;
 mod storm;
 
