@@ -9,6 +9,7 @@ mod daemon;
 mod kinds;
 mod launch;
 mod life;
+mod migration;
 
 use std::time::{Duration, Instant};
 
