@@ -4,6 +4,7 @@
 #![cfg(feature = "kube")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod autoscale;
 mod cluster;
 mod daemon;
 mod kinds;
