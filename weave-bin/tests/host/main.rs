@@ -11,6 +11,7 @@ mod ground;
 mod node;
 mod repairs;
 mod reset;
+mod services;
 
 use std::net::IpAddr;
 
