@@ -181,6 +181,7 @@ impl Running {
             "--ipalloc-init=seed=0a:00:00:00:00:01".to_owned(),
             "--host=127.0.0.1".to_owned(),
             "--port=0".to_owned(),
+            "--no-dns".to_owned(),
             "--http-addr=127.0.0.1:0".to_owned(),
         ]
         .into();

@@ -10,6 +10,7 @@ pub mod args;
 pub mod cli;
 pub mod cni;
 pub mod daemon;
+pub mod dns;
 pub mod host;
 pub mod http;
 pub mod kube;

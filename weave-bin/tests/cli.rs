@@ -29,6 +29,7 @@ impl Running {
             "--nickname=host-0".to_owned(),
             "--host=127.0.0.1".to_owned(),
             "--port=0".to_owned(),
+            "--no-dns".to_owned(),
             "--http-addr=127.0.0.1:0".to_owned(),
             "--ipalloc-range=10.32.0.0/12".to_owned(),
             "--ipalloc-init=seed=::1".to_owned(),

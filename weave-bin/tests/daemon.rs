@@ -80,7 +80,7 @@ impl Wire {
 
     fn command(&self, number: usize, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
-        command.arg("weaver").args([
+        command.args(["weaver", "--no-dns"]).args([
             format!("--nickname=host-{number}"),
             format!(
                 "--db-prefix={}",

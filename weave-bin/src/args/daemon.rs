@@ -16,10 +16,12 @@ use weave_mesh::peer::PeerName;
 use super::flags::{Flag, FlagError, Parsed};
 use crate::host::backend::Backend;
 
+mod dns;
 mod help;
 mod ranges;
 mod table;
 
+pub use dns::DnsSettings;
 pub use help::help;
 pub use ranges::parse_ranges;
 use table::{EFFECTIVE, IGNORED};
@@ -39,6 +41,8 @@ pub struct Settings {
     pub nickname: Option<String>,
     /// Address allocation; `None` is off.
     pub ipam: Option<IpamSettings>,
+    /// The name server; `None` is off.
+    pub dns: Option<DnsSettings>,
     /// Most connections at a time; 0 is no limit.
     pub connection_limit: usize,
     /// Whether peers are learned from other peers.
@@ -241,6 +245,7 @@ impl Settings {
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned),
             ipam: ranges::ipam(&given, mtu)?,
+            dns: dns::read(&given)?,
             connection_limit: number(&given, "conn-limit", "--conn-limit", 200)?,
             discovery: !given.is_on("no-discovery"),
             db_prefix: text("db-prefix", "/weavedb/weave").into(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::run::Outcome;
-use super::{Command, Misuse};
+use super::{Command, Misuse, names};
 use crate::http::client::Client;
 
 /// An address argument.
@@ -36,15 +36,26 @@ impl Wanted {
 }
 
 pub(super) fn parse_expose(arguments: &[String]) -> Result<Command, Misuse> {
-    let (addresses, rest) = split(arguments);
-    let masquerade = match rest {
-        [] => true,
-        [flag] if flag == "--without-masquerade" => false,
-        _ => return Err(Misuse::Usage),
-    };
+    let (addresses, mut rest) = split(arguments);
+    let (mut masquerade, mut name) = (true, None);
+    loop {
+        rest = match rest {
+            [] => break,
+            [flag, tail @ ..] if flag == "--without-masquerade" => {
+                masquerade = false;
+                tail
+            }
+            [flag, fqdn, tail @ ..] if flag == "-h" => {
+                name = Some(fqdn.clone());
+                tail
+            }
+            _ => return Err(Misuse::Usage),
+        };
+    }
     Ok(Command::Expose {
         addresses,
         masquerade,
+        name,
     })
 }
 
@@ -73,8 +84,13 @@ fn or_default(addresses: Vec<Wanted>) -> Vec<Wanted> {
     }
 }
 
-/// Puts each address on the bridge, allocating or claiming it first.
-pub(super) async fn expose(client: &Client, wanted: &[Wanted], masquerade: bool) -> Outcome {
+/// Puts each address on the bridge, allocating or claiming it first, and names it if a name is given.
+pub(super) async fn expose(
+    client: &Client,
+    wanted: &[Wanted],
+    masquerade: bool,
+    name: Option<&str>,
+) -> Outcome {
     let mut exposed = Vec::new();
     for wanted in wanted {
         let addresses = match obtain(client, wanted).await {
@@ -85,6 +101,11 @@ pub(super) async fn expose(client: &Client, wanted: &[Wanted], masquerade: bool)
             let nat = if masquerade { "" } else { "?skipNAT=true" };
             let path = format!("/expose/{address}{nat}");
             if let Err(failure) = Outcome::of(client.post(&path).await).into_body() {
+                return failure;
+            }
+            if let Some(name) = name
+                && let Err(failure) = names::name_exposed(client, address, name).await
+            {
                 return failure;
             }
             exposed.push(address.addr().to_string());
@@ -104,6 +125,9 @@ pub(super) async fn hide(client: &Client, wanted: &[Wanted]) -> Outcome {
         for address in addresses {
             let answer = client.delete(&format!("/expose/{address}")).await;
             if let Err(failure) = Outcome::of(answer).into_body() {
+                return failure;
+            }
+            if let Err(failure) = names::unname_hidden(client, address.addr()).await {
                 return failure;
             }
             let answer = client

@@ -4,6 +4,7 @@
 //! makes no sense. Exit statuses are Weave Net's: 0 done, 1 refused, 4 not there, 7 no daemon.
 
 mod expose;
+mod names;
 mod reset;
 mod run;
 mod usage;
@@ -37,9 +38,16 @@ pub(crate) enum Command {
     Expose {
         addresses: Vec<expose::Wanted>,
         masquerade: bool,
+        name: Option<String>,
     },
     /// Take addresses off the bridge.
     Hide(Vec<expose::Wanted>),
+    /// Register names of a container or of addresses.
+    DnsAdd(names::Named),
+    /// Delete names of a container or of addresses.
+    DnsRemove(names::Named),
+    /// Ask the name server for the addresses of a name.
+    DnsLookup { name: String, json: bool },
     /// Remove every trace.
     Reset(reset::Reset),
 }
@@ -122,6 +130,9 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "prime" => none(arguments).map(|()| Command::Prime),
         "expose" => expose::parse_expose(arguments),
         "hide" => expose::parse_hide(arguments),
+        "dns-add" => names::parse(arguments).map(Command::DnsAdd),
+        "dns-remove" => names::parse(arguments).map(Command::DnsRemove),
+        "dns-lookup" => names::parse_lookup(arguments),
         "reset" => reset::parse(arguments),
         old if REMOVED.contains(&old) => Err(Misuse::Removed(format!(
             "The 'weave {old}' command was removed in version 2.0.\n\

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Command, Page, expose, reset};
+use super::{Command, Page, expose, names, reset};
 use crate::http::client::{Client, Error, Response, encode_component};
 use crate::status::model::to_json;
 use crate::stdout;
@@ -114,8 +114,12 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
         Command::Expose {
             addresses,
             masquerade,
-        } => expose::expose(client, &addresses, masquerade).await,
+            name,
+        } => expose::expose(client, &addresses, masquerade, name.as_deref()).await,
         Command::Hide(addresses) => expose::hide(client, &addresses).await,
+        Command::DnsAdd(named) => names::add(client, &named).await,
+        Command::DnsRemove(named) => names::remove(client, &named).await,
+        Command::DnsLookup { name, json } => names::lookup(client, &name, json).await,
         Command::Reset(reset) => reset::run(client, &reset).await,
     }
 }

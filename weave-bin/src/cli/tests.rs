@@ -81,16 +81,27 @@ fn expose_takes_addresses_before_options() {
         parsed("expose"),
         Ok(Command::Expose {
             addresses: vec![Wanted::FromDefault],
-            masquerade: true
+            masquerade: true,
+            name: None
         })
     );
     assert_eq!(
         parsed("expose ip:10.2.1.1/24 net:10.2.0.0/16 net:default --without-masquerade"),
         Ok(Command::Expose {
             addresses: vec![address.clone(), subnet, Wanted::FromDefault],
-            masquerade: false
+            masquerade: false,
+            name: None
         })
     );
+    assert_eq!(
+        parsed("expose -h host.weave.local --without-masquerade"),
+        Ok(Command::Expose {
+            addresses: vec![Wanted::FromDefault],
+            masquerade: false,
+            name: Some("host.weave.local".into())
+        })
+    );
+    assert_eq!(parsed("expose -h"), Err(Misuse::Usage));
     assert_eq!(parsed("hide 10.2.1.1/24"), Ok(Command::Hide(vec![address])));
     assert_eq!(
         parsed("expose --without-masquerade 10.2.1.1/24"),

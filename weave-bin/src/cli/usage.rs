@@ -10,8 +10,11 @@ Usage: weave [--local] COMMAND
   weave forget PEER...
   weave prime
   weave rmpeer PEER_NAME...
-  weave expose [ADDR...] [--without-masquerade]
+  weave expose [ADDR...] [-h FQDN] [--without-masquerade]
   weave hide [ADDR...]
+  weave dns-add [IP...] ID [-h FQDN] | IP... -h FQDN
+  weave dns-remove [IP...] ID [-h FQDN] | IP... -h FQDN
+  weave dns-lookup NAME [--json]
   weave reset [--force] [--bridge-only | --cni[=ROOT]] [--db-prefix=PATH] [--bpf-dir=DIR]
   weave version
   weave help
@@ -25,5 +28,7 @@ Usage: weave [--local] COMMAND
 
 PEER  host or address, with an optional port: HOST[:PORT]
 ADDR  [ip:]CIDR, net:CIDR or net:default
+ID    a container, as it is known to whoever gave it an address
+FQDN  a full name in the domain of the name server, such as web.weave.local
 
 Commands talk to the daemon at WEAVE_HTTP_ADDR (127.0.0.1:6784).";

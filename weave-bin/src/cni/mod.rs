@@ -41,6 +41,16 @@ use version::Version;
 use crate::http::client::Client;
 use crate::pods::spool;
 
+/// Reads a network configuration as the plugins do, to its last key.
+///
+/// # Errors
+/// What the plugins would answer: the key and what was found there.
+pub fn check_config(input: &[u8]) -> Result<(), Error> {
+    let network = Network::parse(input)?;
+    network.settings()?;
+    network.attachments().map(drop)
+}
+
 /// Which of the two plugins is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plugin {

@@ -52,6 +52,9 @@ pub enum StartError {
     /// An HTTP address cannot be listened on.
     #[error(transparent)]
     Http(io::Error),
+    /// The address of the name server cannot be listened on.
+    #[error(transparent)]
+    Dns(io::Error),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),

@@ -17,6 +17,7 @@ pub mod host;
 mod ipv6;
 mod local;
 mod mtu;
+mod names;
 mod passwords;
 pub mod peername;
 pub mod peers;

@@ -16,6 +16,7 @@ use super::error::StartError;
 use super::host::Host;
 use super::local;
 use super::mtu;
+use super::names;
 use super::passwords;
 use super::peers;
 use super::prepare::{self, Allocating, Prepared};
@@ -75,6 +76,7 @@ impl Daemon {
         let allocators = prepared.allocators(&settings)?;
         let control = bind(settings.http.as_ref()).await?;
         let status = bind(settings.status.as_ref()).await?;
+        let sockets = names::bind(&settings)?;
         let keeper = prepared.save_first(file).await?;
 
         settings.mtu = mtu::at_start(&settings, &prepared.state.peers);
@@ -94,6 +96,7 @@ impl Daemon {
             })
             .collect();
 
+        let names = sockets.map(|sockets| names::prepare(sockets, prepared.name, &mut channels));
         let (mesh, events) =
             start_mesh(&settings, &prepared, &datapath, keyring.clone(), channels).await?;
         info!("Our name is {}({})", prepared.name, prepared.nickname);
@@ -132,6 +135,12 @@ impl Daemon {
             found: settings.auto_mtu.then_some(found),
         };
         let overlay = daemon.spawn_datapath(datapath, events, room);
+        let dns = names.map(|names| {
+            let (service, tell, serve) = names.start(daemon.mesh.clone(), &daemon.stop);
+            daemon.spawn("names", tell);
+            daemon.spawn("name server", serve);
+            service
+        });
         if let (Some(overlay), Some(firewall), Some(port)) =
             (&overlay, host.firewall(), settings.tunnel_port())
         {
@@ -154,6 +163,7 @@ impl Daemon {
             mesh: daemon.mesh.clone(),
             ipam: ipam.clone(),
             overlay,
+            dns: dns.clone(),
             firewall: host.firewall().cloned(),
             cluster: settings.cluster.clone(),
             pods: pods.clone(),
@@ -162,6 +172,7 @@ impl Daemon {
         let parts = Control {
             ipam,
             pods,
+            dns,
             mesh: daemon.mesh.clone(),
             keeper,
             host,

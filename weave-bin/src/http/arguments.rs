@@ -34,17 +34,21 @@ impl Arguments {
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.first(name) == Some("true")
     }
+}
 
-    fn read(text: &str) -> Result<Vec<(String, String)>, String> {
-        // A URI carries the same encoding as a form, so axum's query reader serves for both.
-        let uri = Uri::builder()
-            .path_and_query(format!("/?{text}"))
-            .build()
-            .map_err(|error| error.to_string())?;
-        Query::try_from_uri(&uri)
-            .map(|Query(pairs)| pairs)
-            .map_err(|error| error.to_string())
-    }
+/// The pairs in a query, or in a form, in their order.
+///
+/// # Errors
+/// What is no query about the text.
+pub fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+    // A URI carries the same encoding as a form, so axum's query reader serves for both.
+    let uri = Uri::builder()
+        .path_and_query(format!("/?{text}"))
+        .build()
+        .map_err(|error| error.to_string())?;
+    Query::try_from_uri(&uri)
+        .map(|Query(pairs)| pairs)
+        .map_err(|error| error.to_string())
 }
 
 impl<S: Send + Sync> FromRequest<S> for Arguments {
@@ -54,7 +58,7 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
         let bad = |text: String| answer::error(StatusCode::BAD_REQUEST, &text);
         let (parts, body) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default();
-        let mut pairs = Self::read(query).map_err(bad)?;
+        let mut pairs = parse(query).map_err(bad)?;
         let is_form = parts
             .headers
             .get(CONTENT_TYPE)
@@ -67,7 +71,7 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
             })?;
             let text =
                 std::str::from_utf8(&body).map_err(|_| bad("a form must be UTF-8".to_owned()))?;
-            pairs.extend(Self::read(text).map_err(bad)?);
+            pairs.extend(parse(text).map_err(bad)?);
         }
         Ok(Self(pairs))
     }

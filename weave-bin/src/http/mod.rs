@@ -5,10 +5,12 @@ mod arguments;
 pub mod client;
 mod ip;
 mod mesh;
+mod names;
 mod npc;
 mod pages;
 mod server;
 
+pub use arguments::parse as parse_arguments;
 pub use ip::FRESH_HEADER;
 pub use server::{Control, Listener, bind, control, serve, status};
 

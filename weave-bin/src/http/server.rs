@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -15,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use weave_mesh::tokio::Mesh;
 
-use super::{answer, ip, mesh, npc, pages};
+use super::{answer, ip, mesh, names, npc, pages};
 use crate::actor::ipam::Rings;
 use crate::actor::keeper::Keeper;
 use crate::args::daemon::ListenAddress;
 use crate::daemon::host::Host;
+use crate::dns::server::Service;
 use crate::pods::Pods;
 use crate::status::Reporter;
 
@@ -30,6 +32,8 @@ pub struct Control {
     pub ipam: Option<Rings>,
     /// The pods, when addresses are allocated.
     pub pods: Option<Pods>,
+    /// The name server, when there is one.
+    pub dns: Option<Arc<Service>>,
     /// The mesh.
     pub mesh: Mesh,
     /// The state file.
@@ -53,7 +57,8 @@ pub fn control(control: Control) -> Router {
         Some((ipam, pods)) => ip::routes(ipam, pods),
         None => ip::without_addresses(),
     };
-    finish(router.merge(addresses))
+    let names = control.dns.map_or_else(Router::new, names::routes);
+    finish(router.merge(addresses).merge(names))
 }
 
 /// The paths that only look.

@@ -1,6 +1,7 @@
 //! The control interface over real sockets: recorded exchanges replayed, limits, verbs.
 
 mod families;
+mod names;
 mod pods;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ impl Host {
             ),
             "--host=127.0.0.1".to_owned(),
             "--port=0".to_owned(),
+            "--no-dns".to_owned(),
             "--http-addr=127.0.0.1:0".to_owned(),
         ];
         line.extend(words.iter().map(|word| (*word).to_owned()));

@@ -119,6 +119,9 @@ pub(crate) struct Shape {
     /// Log level of the daemons.
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub(crate) log_level: String,
+    /// Run name servers; they ask those that HOST/resolv.conf in the lab's files names for the rest.
+    #[arg(long)]
+    pub(crate) dns: bool,
     /// Encrypt connections between daemons with this password.
     #[arg(long, value_name = "WORD")]
     pub(crate) password: Option<String>,

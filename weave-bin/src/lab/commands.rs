@@ -150,6 +150,7 @@ fn prepare(shape: &Shape, progress: &Progress) -> Result<(StateDir, Record), Err
     let plan = Plan::new(&shape.choice())?;
     let mut record = Record::new(plan, shape.log_level.clone());
     record.password.clone_from(&shape.password);
+    record.names = shape.dns;
     let protection = Protection { trusted: false };
     record.protection = shape.password.is_some().then_some(protection);
     let state = StateDir::new(&shape.place);

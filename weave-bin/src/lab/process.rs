@@ -206,6 +206,12 @@ fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String>
     .into_iter()
     .flat_map(|(flag, value)| [flag.to_owned(), value])
     .collect();
+    if record.names {
+        let servers = host.join("resolv.conf").display().to_string();
+        flags.extend(["--resolv-conf".to_owned(), servers]);
+    } else {
+        flags.push("--no-dns".to_owned());
+    }
     if let Some(mtu) = plan.mtu {
         flags.extend(["--mtu".to_owned(), mtu.to_string()]);
     }

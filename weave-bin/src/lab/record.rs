@@ -190,6 +190,9 @@ pub(crate) struct Record {
     /// Whether daemons have no data path.
     #[serde(default)]
     pub(crate) mesh_only: bool,
+    /// Whether daemons run name servers.
+    #[serde(default)]
+    pub(crate) names: bool,
     /// The password of connections between daemons until it is written to their files.
     #[serde(skip)]
     pub(crate) password: Option<String>,
@@ -256,6 +259,7 @@ impl Record {
             log_level,
             protection: None,
             mesh_only: false,
+            names: false,
             password: None,
             blocks: Vec::new(),
             cni_add_ms: Vec::new(),

@@ -1,6 +1,7 @@
 //! The report, gathered from mesh, allocator and data path.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use super::model::{
 use crate::actor::ipam::Rings;
 use crate::actor::overlay::{self, Carried, Overlay, SwitchCount, View};
 use crate::daemon::LeftOut;
+use crate::dns::server::Service;
 use crate::host::Firewall;
 use crate::kube::state::Cluster;
 use crate::logging::timestamp;
@@ -29,6 +31,8 @@ pub struct Reporter {
     pub ipam: Option<Rings>,
     /// The data path, when there is one.
     pub overlay: Option<Overlay>,
+    /// The name server, when there is one.
+    pub dns: Option<Arc<Service>>,
     /// The packet filter, when there is one.
     pub firewall: Option<Firewall>,
     /// The cluster side, when there is one.
@@ -63,7 +67,7 @@ impl Reporter {
             ipam: rings.next(),
             ipam6: rings.next(),
             left_out: self.left_out.clone(),
-            dns: None,
+            dns: self.dns.as_deref().map(super::dns::collect),
             host: self.firewall.as_ref().map(|one| host(&one.view())),
             cluster: self.cluster.as_ref().map(|one| one.borrow().clone()),
             pods: self.pods.as_ref().map(Pods::counts),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::model::{Ipam, Report};
-use super::traffic;
+use super::{dns, traffic};
 use crate::pods::Counts;
 
 /// The kind of answer this is, for HTTP.
@@ -18,6 +18,9 @@ pub fn page(report: &Report) -> String {
     let mut page = String::new();
     traffic::connections(&mut page, &report.router);
     addresses(&mut page, report.ipam.as_ref(), report.ipam6.as_ref());
+    if let Some(names) = &report.dns {
+        dns::measures(&mut page, names, &report.router.name);
+    }
     if let Some(pods) = &report.pods {
         given_back(&mut page, pods);
     }

@@ -5,6 +5,7 @@
 //! report can be shown as text later.
 
 mod collect;
+mod dns;
 pub mod metrics;
 pub mod model;
 pub mod text;

@@ -383,6 +383,31 @@ pub struct Dns {
     /// Names known, dead ones included.
     #[serde(with = "null_when_empty")]
     pub entries: Vec<DnsEntry>,
+    /// What the name server counts; absent in old reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<DnsCounters>,
+}
+
+/// What the name server counts, since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DnsCounters {
+    /// Questions answered from the names of the mesh.
+    pub local: u64,
+    /// Questions answered by another server.
+    pub forwarded: u64,
+    /// Questions that no other server answered.
+    pub failed: u64,
+    /// Messages that are no question.
+    pub malformed: u64,
+    /// Questions and connections beyond what is served at a time.
+    pub busy: u64,
+    /// Messages of peers dropped because they came too fast.
+    pub gossip_dropped: u64,
+    /// Messages of peers refused for their clock.
+    pub gossip_skewed: u64,
+    /// Names of peers refused: without sense, or without room.
+    pub gossip_refused: u64,
 }
 
 /// A name.

@@ -222,6 +222,15 @@ impl Store {
         std::fs::remove_file(&self.path).map_err(|error| Error::io("delete", &self.path, error))
     }
 
+    /// The state in `image`, the bytes of such a file; `None` when no daemon has written any. Nothing
+    /// is read from or written to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Version`].
+    pub fn read_image(&self, image: &[u8]) -> Result<Option<State>, Error> {
+        Ok(self.parse(image)?.state)
+    }
+
     fn parse(&self, image: &[u8]) -> Result<Content, Error> {
         let found = journal::recover(image).map_err(|fault| match fault {
             Fault::Damaged(what) => Error::damaged(&self.path, what),

@@ -90,7 +90,7 @@ impl Node {
     /// As [`Self::start`], with this peer name or none.
     pub(crate) fn start_as(&mut self, name: Option<&str>, flags: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
-        command.arg("weaver").args([
+        command.args(["weaver", "--no-dns"]).args([
             "--no-overlay".to_owned(),
             "--ipalloc-range=10.32.0.0/12".to_owned(),
             "--ipalloc-init=consensus=1".to_owned(),

@@ -12,6 +12,7 @@ mod bed;
 mod capture;
 mod damage;
 mod families;
+mod names;
 mod narrow;
 mod outage;
 mod overlays;

@@ -130,7 +130,12 @@ impl Node {
         let log = File::create(self.ground.path("daemon")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         command
-            .args(["weaver", "--no-overlay", "--ipalloc-range=10.32.0.0/12"])
+            .args([
+                "weaver",
+                "--no-dns",
+                "--no-overlay",
+                "--ipalloc-range=10.32.0.0/12",
+            ])
             .args(["--ipalloc-init=consensus=1", "--name=::1"])
             .arg(format!(
                 "--db-prefix={}",

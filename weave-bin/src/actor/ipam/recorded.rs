@@ -46,6 +46,7 @@ impl Node {
             ),
             "--host=127.0.0.1".to_owned(),
             "--port=0".to_owned(),
+            "--no-dns".to_owned(),
             "--http-addr=127.0.0.1:0".to_owned(),
         ];
         line.extend(words.iter().map(|word| (*word).to_owned()));

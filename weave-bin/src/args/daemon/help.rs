@@ -41,7 +41,7 @@ mod tests {
         let words = |start: &str| line(start).split_whitespace().collect::<Vec<_>>();
 
         let ignored = words("Accepted without effect:");
-        assert!(ignored.contains(&"--no-dns") && !ignored.contains(&"--password"));
+        assert!(ignored.contains(&"--proxy") && !ignored.contains(&"--password"));
         for flag in IGNORED {
             let name = format!("--{}", flag.name);
             assert!(ignored.contains(&name.as_str()), "{name}");
