@@ -260,6 +260,19 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     one
 }
 
+/// The arguments of one command, without its name, as the command line would have them.
+#[cfg(test)]
+pub(crate) fn alone<A: Args>(line: &str) -> Result<A, clap::Error> {
+    #[derive(Parser)]
+    struct Alone<A: Args> {
+        #[command(flatten)]
+        arguments: A,
+    }
+
+    let words = std::iter::once("weave").chain(line.split_whitespace());
+    <Alone<A> as Parser>::try_parse_from(words).map(|alone| alone.arguments)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,6 @@
 //! What every test with hosts of its own stands on: names, files and namespaces that go with it.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use weave_datapath::netns::Namespace;
@@ -66,25 +64,6 @@ impl Drop for Ground {
         }
         let _ = std::fs::remove_dir_all(&self.scratch);
     }
-}
-
-/// The output of a program in `host` that reads `input`.
-pub(crate) fn feed(host: &Namespace, line: &str, input: &str) -> String {
-    let mut words = line.split_whitespace();
-    let mut command = Command::new(words.next().unwrap());
-    command
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = host.run(|| command.spawn()).unwrap().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{line}: {said}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {

@@ -12,7 +12,8 @@ use weave_datapath::attach::{self, Request};
 use weave_datapath::netlink::{Netlink, Route};
 use weave_datapath::netns::Namespace;
 
-use crate::ground::{self, Ground};
+use crate::feed::feed;
+use crate::ground::Ground;
 
 pub(crate) use crate::ground::block_on;
 
@@ -205,7 +206,7 @@ impl Node {
 
     /// The output of a program on the host that reads `input`.
     pub(crate) fn feed(&self, line: &str, input: &str) -> String {
-        ground::feed(&self.host, line, input)
+        feed(&self.host, line, input)
     }
 
     /// Waits until `done`, and says how long it took.

@@ -7,6 +7,8 @@
 mod autoscale;
 mod cluster;
 mod daemon;
+#[path = "../host/feed.rs"]
+mod feed;
 mod kinds;
 mod launch;
 mod life;

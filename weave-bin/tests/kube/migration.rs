@@ -18,6 +18,7 @@ use weave_datapath::attach::{self, Request};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::{Namespace, named_path};
 
+use crate::feed::feed;
 use crate::launch::{Host, terminate};
 use crate::until;
 
@@ -91,42 +92,24 @@ fn old_files(scratch: &Path) {
     std::os::unix::fs::symlink("weave-plugin-latest", bin.join("weave-net")).unwrap();
 }
 
-fn run(host: &Namespace, line: &str, input: &str) -> String {
-    let mut words = line.split_whitespace();
-    let mut command = Command::new(words.next().unwrap());
-    command
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = host.run(|| command.spawn()).unwrap().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{line}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// The rules of Weave Net in both back ends, and their set.
 fn old_rules(host: &Namespace) {
-    run(host, "ipset create weaver-no-masq-local hash:net", "");
-    run(host, "ipset add weaver-no-masq-local 10.32.0.0/12", "");
+    feed(host, "ipset create weaver-no-masq-local hash:net", "");
+    feed(host, "ipset add weaver-no-masq-local 10.32.0.0/12", "");
     // The recorded host had no controller, which would let its pods through.
     let last = "-A FORWARD -j KUBE-FORWARD\n";
     let recorded = include_str!("../vectors/expect-npc.iptables-save.txt")
         .replace(last, &format!("{last}-A WEAVE-NPC -j ACCEPT\n"));
     assert!(recorded.contains("WEAVE-NPC -j ACCEPT"));
     for backend in ["nft", "legacy"] {
-        run(host, &format!("iptables-{backend}-restore"), &recorded);
+        feed(host, &format!("iptables-{backend}-restore"), &recorded);
         assert!(!weave_rules(host, backend).is_empty(), "{backend}");
     }
 }
 
 /// Rules of Weave Net; ours have names of their own.
 fn weave_rules(host: &Namespace, backend: &str) -> Vec<String> {
-    let saved = run(host, &format!("iptables-{backend}-save"), "");
+    let saved = feed(host, &format!("iptables-{backend}-save"), "");
     let is_old = |line: &&str| {
         (line.contains("weave") || line.contains("WEAVE")) && !line.contains("weave: ")
     };
@@ -282,7 +265,7 @@ async fn a_node_of_weave_net_becomes_ours_and_goes_back() {
         let left = weave_rules(&host.namespace, backend);
         assert_eq!(left, [""; 0], "{backend}");
     }
-    assert_eq!(run(&host.namespace, "ipset list -name", ""), "");
+    assert_eq!(feed(&host.namespace, "ipset list -name", ""), "");
     assert_eq!(std::fs::read(&config).unwrap(), config_before);
     assert!(
         !host

@@ -136,7 +136,7 @@ fn many_over_both_protocols(lab: &Lab, pod: &str, server: Ipv4Addr) {
     assert!(is_cut(&cut) && addresses(&cut).unwrap().len() == 15);
 }
 
-/// The stub resolver that people have, if this machine has it.
+/// What people ask with, if this machine has it.
 fn with_dig(lab: &Lab, server: Ipv4Addr) {
     let has_dig = Command::new("dig")
         .arg("-v")

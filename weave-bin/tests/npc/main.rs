@@ -8,6 +8,8 @@ mod attach;
 mod closed;
 #[cfg(feature = "kube")]
 mod cluster;
+#[path = "../host/feed.rs"]
+mod feed;
 #[path = "../host/ground.rs"]
 mod ground;
 mod node;

@@ -14,7 +14,8 @@ use weave_datapath::attach::{self, Request};
 use weave_datapath::netlink::Netlink;
 use weave_datapath::netns::Namespace;
 
-use crate::ground::{self, Ground};
+use crate::feed::feed;
+use crate::ground::Ground;
 
 pub(crate) use crate::ground::block_on;
 
@@ -206,7 +207,7 @@ impl Node {
 
     /// Runs another program on the node.
     pub(crate) fn run(&self, line: &str) -> String {
-        ground::feed(&self.host, line, "")
+        feed(&self.host, line, "")
     }
 
     /// Waits until `done`, and says how long it took.

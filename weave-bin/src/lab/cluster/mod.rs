@@ -129,24 +129,12 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Alone {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
-    fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        let words = std::iter::once("cluster").chain(line.split_whitespace());
-        Alone::try_parse_from(words).map(|alone| alone.arguments)
-    }
+    use crate::lab::args::alone;
 
     #[test]
     fn without_arguments_five_nodes_go_through_everything() {
-        let arguments = parse("").unwrap();
+        let arguments: Arguments = alone("").unwrap();
 
         assert_eq!((arguments.nodes, arguments.outage), (5, 10));
         assert_eq!(arguments.apiserver, ApiServer::Recorded);
@@ -159,11 +147,12 @@ mod tests {
 
     #[test]
     fn steps_can_be_left_out() {
-        let arguments = parse("--skip drain,lose --skip twin").unwrap();
+        let arguments: Arguments = alone("--skip drain,lose --skip twin").unwrap();
 
         assert!(!arguments.has(Step::Drain) && !arguments.has(Step::Twin));
         assert!(arguments.has(Step::Grow));
-        assert!(parse("--skip everything").is_err());
-        assert!(parse("--apiserver nowhere").is_err());
+        for wrong in ["--skip everything", "--apiserver nowhere"] {
+            assert!(alone::<Arguments>(wrong).is_err(), "{wrong}");
+        }
     }
 }

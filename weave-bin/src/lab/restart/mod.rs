@@ -226,27 +226,20 @@ const WARM_UP: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Alone {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
+    use crate::lab::args::alone;
 
     #[test]
     fn the_acceptance_is_what_is_done_without_arguments() {
-        let alone = Alone::try_parse_from(["restart"]).unwrap();
+        let arguments = alone("").unwrap();
 
         let Arguments {
             restarts,
             streams,
             interval,
             ..
-        } = alone.arguments;
+        } = arguments;
         assert_eq!((restarts, streams, interval), (50, 100, 1));
-        assert_eq!(choice(&alone.arguments).hosts, 2);
+        assert_eq!(choice(&arguments).hosts, 2);
     }
 }

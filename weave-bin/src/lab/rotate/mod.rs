@@ -265,23 +265,13 @@ const REFUSAL: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Alone {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
+    use crate::lab::args::alone;
 
     #[test]
     fn a_rotation_needs_two_hosts() {
-        let parse = |words: &str| Alone::try_parse_from(words.split_whitespace());
-
-        assert!(parse("rotate --hosts 1").is_err());
-        let alone = parse("rotate --hosts 20 --untrusted").unwrap();
-        let choice = choice(&alone.arguments);
+        assert!(alone::<Arguments>("--hosts 1").is_err());
+        let choice = choice(&alone("--hosts 20 --untrusted").unwrap());
         assert_eq!((choice.hosts, choice.pods), (20, 1));
     }
 }

@@ -204,30 +204,23 @@ const EXPOSE_LIMIT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Alone {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
+    use crate::lab::args::alone;
 
     #[test]
     fn the_acceptance_is_what_is_done_without_arguments() {
         let Arguments {
             count, parallel, ..
-        } = Alone::try_parse_from(["cni"]).unwrap().arguments;
+        } = alone("").unwrap();
 
         assert_eq!((count, parallel), (1000, 50));
     }
 
     #[test]
     fn a_directory_without_the_plugins_is_named() {
-        let arguments = Alone::try_parse_from(["cni", "--plugins", "/proc"]).unwrap();
+        let arguments = alone("--plugins /proc").unwrap();
 
-        let error = rival(&arguments.arguments).unwrap_err().to_string();
+        let error = rival(&arguments).unwrap_err().to_string();
 
         assert!(error.contains("/proc has not both"), "{error}");
     }

@@ -2,6 +2,8 @@
 #![cfg(feature = "netlink")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod families;
+#[path = "../scratch/mod.rs"]
 mod scratch;
 
 use std::{
@@ -355,99 +357,6 @@ async fn nobody_answers_for_an_address_nobody_has() {
 
     assert!(ask("eth0").unwrap().is_empty());
     assert!(ask("eth9").is_err());
-}
-
-#[tokio::test]
-async fn ipv6_addresses_work_at_once() {
-    if !root() {
-        return;
-    }
-    let (host, bridge) = host().await;
-    if host.sysctl("ipv6/conf/weave/accept_ra").is_err() {
-        println!("skipped: needs IPv6");
-        return;
-    }
-    host.netlink()
-        .add_address(bridge.index, net("fd00:32::1/64"))
-        .await
-        .unwrap();
-    let (one, two) = (Scratch::new("one"), Scratch::new("two"));
-    for (pod, id, address) in [
-        (&one, "six0001", "fd00:32::2/64"),
-        (&two, "six0002", "fd00:32::3/64"),
-    ] {
-        let mut request = request(pod, id, address);
-        request.gateways = vec![ip("fd00:32::1")];
-        attached(&host, &request).await;
-    }
-
-    let (a, b) = (one.udp("[fd00:32::2]:0"), two.udp("[fd00:32::3]:0"));
-
-    exchange(&a, &b, b.local_addr().unwrap()).unwrap();
-    let routes = one.netlink().routes().await.unwrap();
-    assert!(
-        routes
-            .iter()
-            .any(|r| r.dst == net("::/0") && r.via == Some(ip("fd00:32::1")))
-    );
-}
-
-#[tokio::test]
-async fn a_pod_of_two_families_uses_both_at_once_even_where_ipv6_was_off() {
-    if !root() {
-        return;
-    }
-    let (host, bridge) = host().await;
-    if host.sysctl("ipv6/conf/weave/accept_ra").is_err() {
-        println!("skipped: needs IPv6");
-        return;
-    }
-    for address in ["10.32.0.1/12", "fd00:32::1/64"] {
-        let netlink = host.netlink();
-        let added = netlink.add_address(bridge.index, net(address)).await;
-        added.unwrap();
-    }
-    let (one, two) = (Scratch::new("one"), Scratch::new("two"));
-    // As some runtimes leave it for new interfaces.
-    let off = || std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-    one.namespace.run(off).unwrap().unwrap();
-    for (pod, id, last) in [(&one, "dual001", 2), (&two, "dual002", 3)] {
-        let mut request = request(pod, id, &format!("10.32.0.{last}/12"));
-        let six = format!("fd00:32::{last}/64");
-        request.addresses.push(net(&six));
-        request.gateways = vec![ip("fd00:32::1"), ip("10.32.0.1")];
-        attached(&host, &request).await;
-        assert_eq!(attached(&host, &request).await.changes, []);
-    }
-
-    for (from, to) in [
-        ("10.32.0.2:0", "10.32.0.3:0"),
-        ("[fd00:32::2]:0", "[fd00:32::3]:0"),
-    ] {
-        let (a, b) = (one.udp(from), two.udp(to));
-        exchange(&a, &b, b.local_addr().unwrap()).unwrap();
-    }
-    let routes = one.netlink().routes().await.unwrap();
-    for (dst, via) in [("0.0.0.0/0", "10.32.0.1"), ("::/0", "fd00:32::1")] {
-        let is_there = |r: &netlink::Route| r.dst == net(dst) && r.via == Some(ip(via));
-        assert!(routes.iter().any(is_there), "{routes:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_bridge_too_narrow_for_ipv6_is_named() {
-    if !root() {
-        return;
-    }
-    let (host, _) = host().await;
-    let pod = Scratch::new("pod");
-    let mut request = request(&pod, "narrow1", "fd00:32::2/64");
-    request.mtu = Some(1279);
-
-    let error = attach::attach_from(&host.namespace, &request).await;
-
-    let text = error.unwrap_err().to_string();
-    assert_eq!(text, "MTU 1279 is less than the 1280 bytes that IPv6 needs");
 }
 
 #[tokio::test]
