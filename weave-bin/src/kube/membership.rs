@@ -106,17 +106,26 @@ pub async fn decide(
 ///
 /// # Errors
 /// The API server does not answer, or there is no ConfigMap.
-pub async fn decide_ipv6(api: &Api, me: &Me) -> Result<Start, ApiError> {
+pub async fn decide_ipv6(api: &Api, me: &Me, nodes: &Nodes) -> Result<Start, ApiError> {
     loop {
         let stored = api.record().await?.ok_or(ApiError::Missing)?;
-        match stored.record.seeds6() {
-            [] => {}
-            seeds => return Ok(Start::Seed(seeds.to_vec())),
+        if let Some(start) = quorum::decide_ipv6(&stored.record, me, nodes) {
+            if start == Start::Observer {
+                info!(
+                    "[kube] This peer began the IPv6 ring and has lost it: waiting to hear it from \
+                     the others; if none of them has IPv6, delete ring-seeds-ipv6 in the ConfigMap"
+                );
+            }
+            return Ok(start);
         }
         let mut record = stored.record.clone();
-        record.set_seeds6(vec![me.peer.clone()]);
+        let seeds = vec![me.peer.clone()];
+        record.set_seeds6(seeds.clone());
         match api.replace(&stored, record).await {
-            Ok(_) => info!("[kube] The IPv6 ring starts with this peer"),
+            Ok(_) => {
+                info!("[kube] The IPv6 ring starts with this peer");
+                return Ok(Start::Seed(seeds));
+            }
             Err(ApiError::Conflict) => pause().await,
             Err(error) => return Err(error),
         }

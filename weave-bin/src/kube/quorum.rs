@@ -85,6 +85,15 @@ pub fn decide(
     }
 }
 
+/// How the IPv6 ring starts at `me`, who has none; `None` while nobody is named as its seed.
+pub fn decide_ipv6(record: &Record, me: &Me, nodes: &Nodes) -> Option<Start> {
+    match record.seeds6() {
+        [] => None,
+        seeds if seeds.contains(&me.peer) && has_others(record, me, nodes) => Some(Start::Observer),
+        seeds => Some(Start::Seed(seeds.to_vec())),
+    }
+}
+
 /// Whether another peer with a Node is on the list, which started from the same seed and has the ring.
 fn has_others(record: &Record, me: &Me, nodes: &Nodes) -> bool {
     let mut others = record.entries().iter().filter(|one| one.peer != me.peer);
@@ -164,6 +173,26 @@ mod tests {
         // Nobody is left to hear it from.
         let alone = nodes(&["a"], None);
         assert_eq!(again(&record, &alone), Decision::Follow(seed));
+    }
+
+    #[test]
+    fn the_seed_of_the_ipv6_ring_that_lost_it_hears_it_from_the_others() {
+        let all = nodes(&["a", "b"], None);
+        let mut record = Record::default();
+        record.join(&me("a"));
+        assert_eq!(decide_ipv6(&record, &me("a"), &all), None);
+
+        record.set_seeds6(vec![me("a").peer]);
+        let seed = Start::Seed(vec![me("a").peer]);
+        assert_eq!(decide_ipv6(&record, &me("a"), &all), Some(seed.clone()));
+
+        record.join(&me("b"));
+
+        assert_eq!(decide_ipv6(&record, &me("b"), &all), Some(seed.clone()));
+        let again = decide_ipv6(&record, &me("a"), &all);
+        assert_eq!(again, Some(Start::Observer));
+        let alone = nodes(&["a"], None);
+        assert_eq!(decide_ipv6(&record, &me("a"), &alone), Some(seed));
     }
 
     #[test]

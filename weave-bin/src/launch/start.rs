@@ -316,7 +316,7 @@ async fn ask(
     // What was forgotten above is asked for anew: a ring that is there does not care how it starts.
     let init6 = match ranges {
         [_, _] if !memory::recall(store)?.has_ipv6 => {
-            Some(membership::decide_ipv6(api, me).await?.to_string())
+            Some(membership::decide_ipv6(api, me, &nodes).await?.to_string())
         }
         _ => None,
     };
