@@ -23,3 +23,4 @@ pub mod render;
 pub mod status;
 mod stdout;
 pub mod store;
+pub mod template;

@@ -148,6 +148,27 @@ fn json_comes_whole_or_in_part() {
 }
 
 #[test]
+fn templates_are_rendered_by_the_daemon() {
+    let daemon = Running::start("template");
+    let render = |template: &str| daemon.weave(&["report", "-f", template]);
+
+    let said = render(
+        "{{.Router.Name}}({{.Router.NickName}}) {{len .Router.Peers}}{{range .Router.Targets}}{{.}}{{end}}",
+    );
+    assert_eq!(
+        (said.stdout.as_str(), said.code),
+        ("00:00:00:00:00:01(host-0) 1", 0)
+    );
+    let said = render("{{.Bogus}}");
+    let text = "error during template execution: can't evaluate field Bogus in type struct\n";
+    assert_eq!((said.stderr.as_str(), said.code), (text, 1));
+    let said = render("{{");
+    let text = "template: format:1: unclosed action\n";
+    assert_eq!((said.stderr.as_str(), said.code), (text, 1));
+    assert_eq!(render("").code, 0);
+}
+
+#[test]
 fn commands_do_and_say_what_they_did() {
     let daemon = Running::start("do");
 

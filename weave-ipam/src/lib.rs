@@ -31,6 +31,6 @@ pub use crate::snapshot::{Snapshot, SnapshotEntry, SnapshotError, SnapshotRing, 
 pub use crate::space::Space;
 pub use crate::span::{AddressRange, Family, Span};
 pub use crate::status::{
-    DoubtStatus, EntryStatus, HoldCause, HoldStatus, OwnerStatus, PaxosStatus, Phase,
+    Donated, DoubtStatus, EntryStatus, HoldCause, HoldStatus, OwnerStatus, PaxosStatus, Phase,
     RenumberStatus, Status,
 };

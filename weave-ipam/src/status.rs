@@ -49,8 +49,21 @@ pub struct Status {
     pub doubt: Option<DoubtStatus>,
     /// Addresses in use here that other peers own: to be given to us, or renumbered.
     pub renumber: Vec<RenumberStatus>,
+    /// What was given to peers that asked, since the start.
+    pub donated: Donated,
     /// Events left out because nobody took them.
     pub events_dropped: u64,
+}
+
+/// Space given to peers that asked for it, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Donated {
+    /// Ranges given.
+    pub ranges: u64,
+    /// Addresses in them.
+    pub addresses: u128,
 }
 
 /// What an allocator is doing.

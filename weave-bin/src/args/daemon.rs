@@ -35,6 +35,8 @@ pub struct Settings {
     pub http: Option<ListenAddress>,
     /// Where status HTTP listens; `None` is off.
     pub status: Option<ListenAddress>,
+    /// Where metrics alone are served; `None` is off.
+    pub metrics: Option<ListenAddress>,
     /// The peer name, when it is not to be found out.
     pub name: Option<PeerName>,
     /// The nickname, when it is not the host name.
@@ -239,6 +241,7 @@ impl Settings {
             listen: SocketAddr::new(host, port),
             http: listen_address("http-addr", "--http-addr", "127.0.0.1:6784")?,
             status: listen_address("status-addr", "--status-addr", "")?,
+            metrics: listen_address("metrics-addr", "--metrics-addr", "")?,
             name: peer_name(&given)?,
             nickname: given
                 .value("nickname")
@@ -304,6 +307,14 @@ impl Settings {
             Some(ListenAddress::Tcp(address)) if address.ip().is_loopback() => Some(address),
             _ => None,
         }
+    }
+
+    /// Where metrics are served beside control and status, which serve them too.
+    pub fn metrics_apart(&self) -> Option<&ListenAddress> {
+        let is_other = |address: &&ListenAddress| {
+            Some(*address) != self.http.as_ref() && Some(*address) != self.status.as_ref()
+        };
+        self.metrics.as_ref().filter(is_other)
     }
 
     /// UDP port of the fast overlay, if this host is to have it: the mesh port plus one.

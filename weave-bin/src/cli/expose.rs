@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::run::Outcome;
 use super::{Command, Misuse, names};
-use crate::http::client::Client;
+use crate::http::client::{Client, encode_component};
 
 /// An address argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +66,21 @@ pub(super) fn parse_hide(arguments: &[String]) -> Result<Command, Misuse> {
     }
 }
 
+/// The addresses at the front, one from the default subnet if there are none, and the words from the
+/// first that is none.
+pub(super) fn split(arguments: &[String]) -> (Vec<Wanted>, &[String]) {
+    let (addresses, rest) = leading(arguments);
+    (or_default(addresses), rest)
+}
+
 /// The addresses at the front, and the words from the first that is none.
-fn split(arguments: &[String]) -> (Vec<Wanted>, &[String]) {
+pub(super) fn leading(arguments: &[String]) -> (Vec<Wanted>, &[String]) {
     let addresses: Vec<Wanted> = arguments
         .iter()
         .map_while(|word| Wanted::parse(word))
         .collect();
     let rest = &arguments[addresses.len()..];
-    (or_default(addresses), rest)
+    (addresses, rest)
 }
 
 fn or_default(addresses: Vec<Wanted>) -> Vec<Wanted> {
@@ -93,7 +100,7 @@ pub(super) async fn expose(
 ) -> Outcome {
     let mut exposed = Vec::new();
     for wanted in wanted {
-        let addresses = match obtain(client, wanted).await {
+        let addresses = match obtain(client, IDENT, wanted).await {
             Ok(addresses) => addresses,
             Err(failure) => return failure,
         };
@@ -108,17 +115,23 @@ pub(super) async fn expose(
             {
                 return failure;
             }
-            exposed.push(address.addr().to_string());
+            exposed.push(address);
         }
     }
-    Outcome::success(format!("{}\n", exposed.join(" ")))
+    listed(&exposed)
+}
+
+/// The addresses without their prefixes, on one line.
+pub(super) fn listed(addresses: &[IpNet]) -> Outcome {
+    let words: Vec<String> = addresses.iter().map(|one| one.addr().to_string()).collect();
+    Outcome::success(words.join(" ") + "\n")
 }
 
 /// Takes each address off the bridge and frees it.
 pub(super) async fn hide(client: &Client, wanted: &[Wanted]) -> Outcome {
     let mut hidden = Vec::new();
     for wanted in wanted {
-        let addresses = match held(client, wanted).await {
+        let addresses = match held(client, IDENT, wanted).await {
             Ok(addresses) => addresses,
             Err(failure) => return failure,
         };
@@ -154,12 +167,18 @@ pub(super) async fn hide(client: &Client, wanted: &[Wanted]) -> Outcome {
     })
 }
 
-async fn obtain(client: &Client, wanted: &Wanted) -> Result<Vec<IpNet>, Outcome> {
+/// Addresses for `id`: given, or claimed.
+pub(super) async fn obtain(
+    client: &Client,
+    id: &str,
+    wanted: &Wanted,
+) -> Result<Vec<IpNet>, Outcome> {
+    let id = encode_component(id);
     let answer = match wanted {
-        Wanted::FromDefault => client.post(&format!("/ip/{IDENT}?family=all")).await,
-        Wanted::FromSubnet(subnet) => client.post(&format!("/ip/{IDENT}/{subnet}")).await,
+        Wanted::FromDefault => client.post(&format!("/ip/{id}?family=all")).await,
+        Wanted::FromSubnet(subnet) => client.post(&format!("/ip/{id}/{subnet}")).await,
         Wanted::Exactly(address) => {
-            let answer = client.put(&format!("/ip/{IDENT}/{address}")).await;
+            let answer = client.put(&format!("/ip/{id}/{address}")).await;
             return match answer {
                 // Without IPAM nobody else can have been given the address.
                 Ok(answer) if answer.status.as_u16() == 404 => Ok(vec![*address]),
@@ -175,10 +194,16 @@ async fn obtain(client: &Client, wanted: &Wanted) -> Result<Vec<IpNet>, Outcome>
         .ok_or_else(|| Outcome::failure(1, format!("no address was given: {body}")))
 }
 
-async fn held(client: &Client, wanted: &Wanted) -> Result<Vec<IpNet>, Outcome> {
+/// What of `wanted` `id` has.
+pub(super) async fn held(
+    client: &Client,
+    id: &str,
+    wanted: &Wanted,
+) -> Result<Vec<IpNet>, Outcome> {
+    let id = encode_component(id);
     let path = match wanted {
-        Wanted::FromDefault => format!("/ip/{IDENT}?family=all"),
-        Wanted::FromSubnet(subnet) => format!("/ip/{IDENT}/{subnet}"),
+        Wanted::FromDefault => format!("/ip/{id}?family=all"),
+        Wanted::FromSubnet(subnet) => format!("/ip/{id}/{subnet}"),
         Wanted::Exactly(address) => return Ok(vec![*address]),
     };
     let body = Outcome::of(client.get(&path).await).into_body()?;
@@ -188,4 +213,5 @@ async fn held(client: &Client, wanted: &Wanted) -> Result<Vec<IpNet>, Outcome> {
         .collect())
 }
 
-const IDENT: &str = "weave:expose";
+/// Under which name the addresses of the bridge are known.
+pub(super) const IDENT: &str = "weave:expose";

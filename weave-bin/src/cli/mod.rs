@@ -3,10 +3,13 @@
 //! Words are parsed into a command first, so that nothing is sent for a command line that
 //! makes no sense. Exit statuses are Weave Net's: 0 done, 1 refused, 4 not there, 7 no daemon.
 
+mod attach;
 mod expose;
 mod names;
+mod ps;
 mod reset;
 mod run;
+mod service;
 mod usage;
 
 use std::process::ExitCode;
@@ -50,6 +53,27 @@ pub(crate) enum Command {
     DnsLookup { name: String, json: bool },
     /// Remove every trace.
     Reset(reset::Reset),
+    /// Who has which addresses.
+    Ps { ids: Vec<String>, json: bool },
+    /// Join a namespace to the network.
+    Attach {
+        wanted: Vec<expose::Wanted>,
+        target: attach::Target,
+        multicast: bool,
+    },
+    /// Take addresses from a namespace, or the namespace off the network.
+    Detach {
+        wanted: Vec<expose::Wanted>,
+        target: attach::Target,
+    },
+    /// Install the CNI plugins.
+    Setup,
+    /// What the bridge is made of.
+    BridgeType,
+    /// Start the daemon in the background.
+    Launch(service::Launch),
+    /// End the daemon.
+    Stop(Vec<std::path::PathBuf>),
 }
 
 /// A status page.
@@ -134,6 +158,17 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "dns-remove" => names::parse(arguments).map(Command::DnsRemove),
         "dns-lookup" => names::parse_lookup(arguments),
         "reset" => reset::parse(arguments),
+        "ps" => Ok(ps(arguments)),
+        "attach" => attach::parse_attach(arguments),
+        "detach" => attach::parse_detach(arguments),
+        "setup" | "setup-cni" => none(arguments).map(|()| Command::Setup),
+        "bridge-type" => none(arguments).map(|()| Command::BridgeType),
+        "launch" => service::parse_launch(arguments),
+        "stop" => service::parse_stop(arguments),
+        docker if DOCKER.contains(&docker) => Err(Misuse::Removed(format!(
+            "The 'weave {docker}' command is for a Docker client behind Weave Net's proxy.\n\
+             There is none here: use 'weave attach' or the CNI plugin."
+        ))),
         old if REMOVED.contains(&old) => Err(Misuse::Removed(format!(
             "The 'weave {old}' command was removed in version 2.0.\n\
              Containers join the network through the CNI plugin."
@@ -163,6 +198,18 @@ fn status(arguments: &[String]) -> Result<Command, Misuse> {
         }
     };
     Ok(Command::Status { page, json })
+}
+
+fn ps(arguments: &[String]) -> Command {
+    let is_json = |word: &&String| *word == "--json";
+    Command::Ps {
+        json: arguments.iter().any(|word| is_json(&word)),
+        ids: arguments
+            .iter()
+            .filter(|word| !is_json(word))
+            .cloned()
+            .collect(),
+    }
 }
 
 fn report(arguments: &[String]) -> Result<Command, Misuse> {
@@ -210,6 +257,9 @@ const REMOVED: [&str; 9] = [
     "launch-router",
     "stop-router",
 ];
+
+/// Commands that only make sense with Docker.
+const DOCKER: [&str; 3] = ["config", "docker-bridge-ip", "env"];
 
 #[cfg(test)]
 mod tests;

@@ -116,7 +116,7 @@ pub(super) async fn run(client: &Client, reset: &Reset) -> Outcome {
 }
 
 /// Ends the daemon that has the state file of `prefix`, if there is one.
-async fn end_daemon(prefix: &Path) -> Result<(), String> {
+pub(super) async fn end_daemon(prefix: &Path) -> Result<(), String> {
     let store = Store::new(prefix);
     let mut asked = None;
     for _ in 0..ROUNDS {
@@ -141,7 +141,7 @@ async fn end_daemon(prefix: &Path) -> Result<(), String> {
     let shown = store.path().display();
     Err(match asked {
         Some(holder) => format!("process {holder}, which uses {shown}, does not end"),
-        None => format!("some daemon uses {shown}: end it before weave reset"),
+        None => format!("some daemon uses {shown}: end it first"),
     })
 }
 
@@ -190,7 +190,7 @@ fn holder_in(locks: &str, device: (u64, u64), inode: u64) -> Option<i32> {
 
 const BPF_DIR: &str = "/sys/fs/bpf/weave";
 /// Where daemons in containers and on hosts keep their state by default.
-const PREFIXES: [&str; 4] = [
+pub(super) const PREFIXES: [&str; 4] = [
     "/weavedb/weave-net",
     "/weavedb/weave",
     "/var/lib/weave/weave-net",

@@ -2,8 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Command, Page, expose, names, reset};
+use super::{Command, Page, attach, expose, names, ps, reset, service};
+use crate::http::REASON_HEADER;
 use crate::http::client::{Client, Error, Response, encode_component};
+use crate::launch::environment::Environment;
+use crate::launch::{install, utility};
 use crate::status::model::to_json;
 use crate::stdout;
 
@@ -41,7 +44,13 @@ impl Outcome {
         match answer {
             Ok(answer) if answer.is_success() => Self::success(answer.body),
             Ok(answer) if answer.status.as_u16() == 404 => Self::failure(NOT_FOUND, String::new()),
-            Ok(answer) => Self::failure(1, answer.body),
+            Ok(answer) => {
+                let reason = answer.headers.get(REASON_HEADER);
+                let reason = reason.and_then(|reason| reason.to_str().ok());
+                let text = answer.body.trim_end();
+                let text = reason.map_or_else(|| text.to_owned(), |why| format!("{text}: {why}"));
+                Self::failure(1, text)
+            }
             Err(error) => Self::failure(UNREACHABLE, error.to_string()),
         }
     }
@@ -121,6 +130,47 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
         Command::DnsRemove(named) => names::remove(client, &named).await,
         Command::DnsLookup { name, json } => names::lookup(client, &name, json).await,
         Command::Reset(reset) => reset::run(client, &reset).await,
+        Command::Ps { ids, json } => ps::run(client, BRIDGE, &ids, json).await,
+        Command::Attach {
+            wanted,
+            target,
+            multicast,
+        } => attach::attach(client, &wanted, &target, multicast).await,
+        Command::Detach { wanted, target } => attach::detach(client, &wanted, &target).await,
+        Command::Setup => setup(),
+        Command::BridgeType => bridge_type().await,
+        Command::Launch(launch) => service::launch(client, &launch).await,
+        Command::Stop(prefixes) => service::stop(&prefixes).await,
+    }
+}
+
+/// Installs the CNI plugins and their configuration on this host.
+fn setup() -> Outcome {
+    let root = |name: &str| match name {
+        "HOST_ROOT" => Some("/".to_owned()),
+        name => std::env::var(name).ok(),
+    };
+    let env = match Environment::read(root) {
+        Ok(env) => env,
+        Err(wrong) => {
+            let lines: Vec<String> = wrong
+                .iter()
+                .map(|one| format!("environment variable {one}"))
+                .collect();
+            return Outcome::failure(1, lines.join("\n"));
+        }
+    };
+    match install::install(&env) {
+        Ok(_) => Outcome::success(String::new()),
+        Err(error) => Outcome::failure(1, error.to_string()),
+    }
+}
+
+async fn bridge_type() -> Outcome {
+    match utility::kind_of_bridge(BRIDGE, "datapath").await {
+        Ok("none") => Outcome::failure(1, String::new()),
+        Ok(kind) => Outcome::success(format!("{kind}\n")),
+        Err(error) => Outcome::failure(1, error.to_string()),
     }
 }
 
@@ -203,6 +253,7 @@ async fn remove_peers(client: &Client, peers: &[String]) -> Outcome {
 /// `curl`'s exit status, which Weave Net's script passed on.
 const UNREACHABLE: u8 = 7;
 const NOT_FOUND: u8 = 4;
+const BRIDGE: &str = "weave";
 
 #[cfg(test)]
 mod tests {
@@ -230,7 +281,7 @@ mod tests {
 
         assert_eq!(done, Outcome::success("fine".to_owned()));
         assert_eq!(absent, Outcome::failure(4, String::new()));
-        assert_eq!(refused, Outcome::failure(1, "no\n".to_owned()));
+        assert_eq!(refused, Outcome::failure(1, "no".to_owned()));
         assert_eq!(silent.code, 7);
         let text = "cannot reach weave daemon at 127.0.0.1:6784: connection refused";
         assert_eq!(silent.stderr, text);

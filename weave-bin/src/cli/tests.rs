@@ -109,3 +109,72 @@ fn expose_takes_addresses_before_options() {
     );
     assert_eq!(parsed("hide nonsense"), Err(Misuse::Usage));
 }
+
+#[test]
+fn attach_and_detach_take_addresses_before_the_target() {
+    for line in [
+        "attach blue",
+        "attach 10.2.1.1/24 net:default 4711 --no-multicast-route",
+        "detach blue",
+        "detach net:default blue",
+    ] {
+        assert!(parsed(line).is_ok(), "{line}");
+    }
+    for line in [
+        "attach",
+        "attach 10.2.1.1/24",
+        "attach --no-multicast-route",
+        "attach blue red",
+        "detach",
+        "detach blue 10.2.1.1/24",
+    ] {
+        assert_eq!(parsed(line), Err(Misuse::Usage), "{line}");
+    }
+    // All addresses go unless some are named.
+    let Ok(Command::Detach { wanted, .. }) = parsed("detach blue") else {
+        panic!("a detach")
+    };
+    assert!(wanted.is_empty());
+}
+
+#[test]
+fn every_command_is_in_the_usage_text() {
+    for line in [
+        "ps",
+        "attach x",
+        "detach x",
+        "expose",
+        "hide",
+        "prime",
+        "setup",
+        "bridge-type",
+        "launch",
+        "stop",
+        "reset",
+        "report",
+        "status",
+        "connect x",
+        "forget x",
+        "rmpeer x",
+        "version",
+    ] {
+        assert!(parsed(line).is_ok(), "{line}");
+        let name = line.split(' ').next().unwrap();
+        let shown = format!("  weave {name}");
+        assert!(usage::TEXT.contains(&shown), "{name}");
+    }
+    let ps = Command::Ps {
+        ids: words("a b"),
+        json: true,
+    };
+    assert_eq!(parsed("ps a --json b"), Ok(ps));
+    assert!(matches!(
+        parsed("docker-bridge-ip"),
+        Err(Misuse::Removed(_))
+    ));
+    let bogus = parsed("launch --bogus");
+    assert!(
+        matches!(&bogus, Err(Misuse::Removed(text)) if text.contains("--bogus")),
+        "{bogus:?}"
+    );
+}

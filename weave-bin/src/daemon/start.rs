@@ -77,6 +77,7 @@ impl Daemon {
         let control = bind(settings.http.as_ref()).await?;
         let status = bind(settings.status.as_ref()).await?;
         let sockets = names::bind(&settings)?;
+        let metrics = bind(settings.metrics_apart()).await?;
         let keeper = prepared.save_first(file).await?;
 
         settings.mtu = mtu::at_start(&settings, &prepared.state.peers);
@@ -180,7 +181,7 @@ impl Daemon {
             keeps_local: settings.keep_local,
             policy: settings.expects_policy.then(crate::npc::control_address),
         };
-        daemon.spawn_http(control, status, parts);
+        daemon.spawn_http([control, status, metrics], parts);
         Ok(daemon)
     }
 
@@ -296,8 +297,7 @@ impl Daemon {
 
     fn spawn_http(
         &mut self,
-        control: Option<(Listener, ListenAddress)>,
-        status: Option<(Listener, ListenAddress)>,
+        [control, status, metrics]: [Option<(Listener, ListenAddress)>; 3],
         parts: Control,
     ) {
         if let Some((listener, address)) = control {
@@ -306,14 +306,18 @@ impl Daemon {
         }
         if let Some((listener, address)) = status {
             info!("Listening for status requests on {address}");
-            self.spawn_server(listener, http::status(parts));
+            self.spawn_server(listener, http::status(parts.clone()));
+        }
+        if let Some((listener, address)) = metrics {
+            info!("Listening for metrics requests on {address}");
+            self.spawn_server(listener, http::metrics(parts));
         }
     }
 
     fn spawn_server(&mut self, listener: Listener, router: axum::Router) {
         let stop = self.stop.clone();
         self.spawn("HTTP", async move {
-            if let Err(error) = http::serve(listener, router, stop).await {
+            if let Err(error) = http::serve(listener, router, http::Limits::default(), stop).await {
                 warn!("HTTP: {error}");
             }
         });

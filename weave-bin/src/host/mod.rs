@@ -9,6 +9,7 @@
 //! Invariant: no rule of others is changed but those of a Weave Net that was here before.
 
 pub mod accepts;
+pub mod attached;
 pub mod backend;
 mod dialect;
 pub mod foreign;

@@ -51,6 +51,20 @@ pub(super) fn error(status: StatusCode, text: &str) -> Response {
     response
 }
 
+/// The answer to a template that does not run: the body is Weave Net's, the reason a header of ours.
+pub(super) fn not_run(reason: &str) -> Response {
+    let text = "error during template execution";
+    let mut response = error(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let shown: String = reason
+        .chars()
+        .filter(|one| one.is_ascii_graphic() || *one == ' ')
+        .collect();
+    if let Ok(value) = HeaderValue::from_str(&shown) {
+        response.headers_mut().insert(REASON_HEADER, value);
+    }
+    response
+}
+
 /// 400 with `text`.
 pub(super) fn bad_request(text: impl std::fmt::Display) -> Refusal {
     Refusal(Box::new(error(StatusCode::BAD_REQUEST, &text.to_string())))
@@ -87,4 +101,6 @@ fn with_type(status: StatusCode, text: String, kind: &'static str) -> Response {
     response
 }
 
+/// Stands with an error whose body is fixed, and tells why.
+pub const REASON_HEADER: HeaderName = HeaderName::from_static("weave-reason");
 const NOSNIFF: HeaderName = X_CONTENT_TYPE_OPTIONS;

@@ -1,5 +1,7 @@
 //! Arguments of a request, from the query and from a form body.
 
+use std::time::Duration;
+
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -65,7 +67,12 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
             .and_then(|kind| kind.to_str().ok())
             .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         if is_form {
-            let body = to_bytes(body, BODY_LIMIT).await.map_err(|_| {
+            let read = tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await;
+            let read = read.map_err(|_| {
+                let text = "the form does not come";
+                answer::error(StatusCode::REQUEST_TIMEOUT, text)
+            })?;
+            let body = read.map_err(|_| {
                 let text = format!("a form must be complete and at most {BODY_LIMIT} bytes");
                 answer::error(StatusCode::PAYLOAD_TOO_LARGE, &text)
             })?;
@@ -77,5 +84,7 @@ impl<S: Send + Sync> FromRequest<S> for Arguments {
     }
 }
 
+/// Time for a form to come.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// Room for some thousand peers in one request.
 const BODY_LIMIT: usize = 64 << 10;

@@ -8,11 +8,14 @@ mod mesh;
 mod names;
 mod npc;
 mod pages;
+mod serve;
 mod server;
 
+pub use answer::REASON_HEADER;
 pub use arguments::parse as parse_arguments;
 pub use ip::FRESH_HEADER;
-pub use server::{Control, Listener, bind, control, serve, status};
+pub use serve::{Limits, serve};
+pub use server::{Control, Listener, bind, control, metrics, status};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,6 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use tokio::net::{TcpListener, UnixListener};
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use weave_mesh::tokio::Mesh;
 
@@ -66,6 +65,11 @@ pub fn status(control: Control) -> Router {
     finish(pages::routes(control))
 }
 
+/// Metrics alone.
+pub fn metrics(control: Control) -> Router {
+    finish(pages::metrics(control))
+}
+
 /// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
@@ -95,24 +99,6 @@ pub async fn bind(address: &ListenAddress) -> io::Result<Listener> {
             remove_dead_socket(path).map_err(named)?;
             UnixListener::bind(path).map(Listener::Unix).map_err(named)
         }
-    }
-}
-
-/// Serves `router` on `listener` until `stop`.
-///
-/// # Errors
-/// The listener breaks.
-pub async fn serve(listener: Listener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let until = stop.cancelled_owned();
-    match listener {
-        Listener::Tcp(listener) => tokio::select! {
-            result = axum::serve(listener, router).into_future() => result,
-            () = until => Ok(()),
-        },
-        Listener::Unix(listener) => tokio::select! {
-            result = axum::serve(listener, router).into_future() => result,
-            () = until => Ok(()),
-        },
     }
 }
 

@@ -132,7 +132,6 @@ fn run<F: Future>(test: F) -> F::Output {
 /// Exchanges that differ here on purpose, or need a bridge.
 fn differs(method: &str, path: &str) -> Option<&'static str> {
     match (method, path) {
-        (_, path) if path.starts_with("/report?format") => Some("templates are not served"),
         (_, "/status/dns") => Some("an empty page instead of an error without a name server"),
         ("POST", "/expose/10.32.0.77/12" | "/expose/10.32.0.77/12?skipNAT=true") => {
             Some("this host has no bridge")
@@ -178,7 +177,7 @@ fn recorded_exchanges_are_answered_as_recorded() {
             let answer = ask(&first.address, method, path, request["form"].as_str()).await;
             compare(&format!("{method} {path}"), case, &answer);
         }
-        assert_eq!((cases.len(), replayed), (56, 48));
+        assert_eq!((cases.len(), replayed), (56, 52));
     });
 }
 
@@ -203,6 +202,13 @@ fn compare(what: &str, case: &Value, answer: &Answer) {
         };
         assert_eq!(holders(&answer.body), holders(recorded), "{what}");
         assert!(answer.body.ends_with('\n'));
+    } else if what.contains("json%20.IPAM") {
+        // How often an entry changed depends on who spoke first; the rest is equal, in the same order.
+        assert_eq!(masked(&answer.body), masked(recorded), "{what}");
+        return;
+    } else if what.contains("format=%7B%7B.Version") {
+        assert_eq!(answer.body, env!("CARGO_PKG_VERSION"));
+        return;
     } else {
         assert_eq!(answer.body, recorded, "{what}");
     }
@@ -213,22 +219,25 @@ fn compare(what: &str, case: &Value, answer: &Answer) {
     }
 }
 
+/// A ring as JSON without the versions of its entries, and without what old daemons do not tell.
+fn masked(ring: &str) -> String {
+    let ring = ring.split(",\"Donated\"").next().unwrap();
+    let mut parts = ring.trim_end_matches('}').split("\"Version\":");
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.trim_start_matches(|one: char| one.is_ascii_digit())
+    })
+}
+
 #[test]
 fn what_differs_from_the_records_differs_as_intended() {
     run(async {
         let scratch = Scratch::new();
         let host = Host::start(&scratch, 1, &[]).await;
 
-        let template = ask(&host.address, "GET", "/report?format=x", None).await;
         let dns = ask(&host.address, "GET", "/status/dns", None).await;
         let expose = ask(&host.address, "POST", "/expose/10.32.0.1/12", None).await;
 
-        assert_eq!(template.status, 400);
-        assert!(
-            template.body.contains("Accept: application/json"),
-            "{}",
-            template.body
-        );
         assert_eq!((dns.status, dns.body.as_str()), (200, ""));
         assert_eq!(
             (expose.status, &*expose.body),
@@ -363,6 +372,35 @@ fn status_listens_apart_and_only_looks() {
 
         assert!(page.body.contains("Service: router"), "{}", page.body);
         assert_eq!(connect.status.as_u16(), 404);
+    });
+}
+
+#[test]
+fn metrics_listen_apart_and_tell_nothing_else() {
+    run(async {
+        let scratch = Scratch::new();
+        let socket = scratch.path("metrics.sock");
+        let flag = format!("--metrics-addr={}", socket.display());
+        let host = Host::start(&scratch, 1, &[&flag]).await;
+        let client = Client::new(socket.to_str().unwrap());
+
+        let page = client.get("/metrics").await.unwrap();
+
+        crate::status::strict::parse(&page.body);
+        assert!(page.body.contains("weave_build_info"), "{}", page.body);
+        for path in ["/status", "/report", "/connect", "/debug/pprof/"] {
+            assert_eq!(
+                client.get(path).await.unwrap().status.as_u16(),
+                404,
+                "{path}"
+            );
+        }
+        // Weave Net's control address also tells how its memory is used.
+        let profile = ask(&host.address, "GET", "/debug/pprof/", None).await;
+        assert_eq!(
+            (profile.status, &*profile.body),
+            (404, "404 page not found\n")
+        );
     });
 }
 

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use weave_datapath::netcheck;
-use weave_datapath::netlink::Netlink;
+use weave_datapath::netlink::{self, Netlink, mac_text};
 
 use super::{memory, runtime};
 use crate::cni::{self, Plugin};
 use crate::daemon::peername::{Clues, Identity};
+use crate::host::attached::attached;
 use crate::stdout;
 use crate::store::{self, Store};
 
@@ -32,7 +33,10 @@ pub fn run(words: &[String]) -> ExitCode {
         ("set-db-flag", [prefix, name, value]) => write_flag(prefix, name, value),
         ("detect-bridge-type", [bridge, datapath]) => bridge_type(bridge, datapath),
         ("bridge-ip", [bridge]) => bridge_address(bridge),
-        ("create-datapath" | "check-datapath", _) => return ExitCode::from(NO_DATAPATH),
+        ("process-addrs", [bridge]) => process_addresses(bridge),
+        ("create-datapath" | "check-datapath" | "add-datapath-interface", _) => {
+            return ExitCode::from(NO_DATAPATH);
+        }
         ("delete-datapath", _) => Ok(()),
         (known, _) if NAMES.contains(&known) => {
             eprintln!("{known}: wrong number of arguments");
@@ -66,7 +70,7 @@ enum UtilityError {
     #[error("Address {address} overlaps with existing route {route} on host")]
     AddressOverlaps { address: IpNet, route: IpNet },
     #[error(transparent)]
-    Netlink(#[from] weave_datapath::netlink::Error),
+    Netlink(#[from] netlink::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("All system IDs are blank")]
@@ -155,21 +159,41 @@ fn write_flag(prefix: &str, name: &str, value: &str) -> Result<(), UtilityError>
 /// What the bridge is made of; `bridged_fastdp` and `fastdp` are Open vSwitch's.
 fn bridge_type(bridge: &str, datapath: &str) -> Result<(), UtilityError> {
     block_on(async {
-        let netlink = Netlink::open()?;
-        let kind = async |name| -> Result<Option<String>, UtilityError> {
-            Ok(netlink
-                .link_by_name(name)
-                .await?
-                .map(|link| link.kind.unwrap_or_default()))
-        };
-        let (bridge, datapath) = (kind(bridge).await?, kind(datapath).await?);
-        let found = match (bridge.as_deref(), datapath.as_deref()) {
-            (Some("openvswitch"), _) => "fastdp",
-            (Some("bridge"), Some("openvswitch")) => "bridged_fastdp",
-            (Some("bridge"), _) => "bridge",
-            _ => "none",
-        };
-        stdout::show_line(found);
+        stdout::show_line(kind_of_bridge(bridge, datapath).await?);
+        Ok(())
+    })
+}
+
+/// `none`, `bridge`, `bridged_fastdp` or `fastdp`.
+pub(crate) async fn kind_of_bridge(
+    bridge: &str,
+    datapath: &str,
+) -> Result<&'static str, netlink::Error> {
+    let netlink = Netlink::open()?;
+    let kind = async |name| -> Result<Option<String>, netlink::Error> {
+        let link = netlink.link_by_name(name).await?;
+        Ok(link.map(|link| link.kind.unwrap_or_default()))
+    };
+    let (bridge, datapath) = (kind(bridge).await?, kind(datapath).await?);
+    Ok(match (bridge.as_deref(), datapath.as_deref()) {
+        (Some("openvswitch"), _) => "fastdp",
+        (Some("bridge"), Some("openvswitch")) => "bridged_fastdp",
+        (Some("bridge"), _) => "bridge",
+        _ => "none",
+    })
+}
+
+/// Prints what is on the bridge: a process, its hardware address and its addresses.
+fn process_addresses(bridge: &str) -> Result<(), UtilityError> {
+    block_on(async {
+        for one in attached(bridge).await? {
+            let (Some(process), Some(mac)) = (one.process, one.mac) else {
+                continue;
+            };
+            let addresses: Vec<String> = one.addresses.iter().map(IpNet::to_string).collect();
+            let (mac, addresses) = (mac_text(mac), addresses.join(" "));
+            stdout::show_line(format_args!("{process} {mac} {addresses}"));
+        }
         Ok(())
     })
 }
@@ -187,7 +211,8 @@ fn bridge_address(bridge: &str) -> Result<(), UtilityError> {
     })
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
+    "add-datapath-interface",
     "bridge-ip",
     "check-datapath",
     "cni-ipam",
@@ -197,6 +222,7 @@ const NAMES: [&str; 11] = [
     "detect-bridge-type",
     "get-db-flag",
     "netcheck",
+    "process-addrs",
     "set-db-flag",
     "unique-id",
 ];

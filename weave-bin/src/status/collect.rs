@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use weave_mesh::node::{ConnectionReport, LinkReport, PeerReport};
+use weave_mesh::node::{ChannelTraffic, ConnectionReport, LinkReport, PeerReport};
 use weave_mesh::tokio::Mesh;
 
+use super::drops;
 use super::model::{
-    BroadcastRoute, Cidr, Connection, Exposed, Host, Ipam, Mac, Passwords, Paxos, Peer,
-    PeerConnection, PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute, VersionCheck,
+    BroadcastRoute, Cidr, Connection, Donated, Exposed, Gossip, Host, Ipam, Mac, Passwords, Paxos,
+    Peer, PeerConnection, PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute,
+    VersionCheck,
 };
 use crate::actor::ipam::Rings;
 use crate::actor::overlay::{self, Carried, Overlay, SwitchCount, View};
@@ -127,10 +129,25 @@ fn router(mesh: &weave_mesh::node::Report, view: Option<&View>, now: Duration) -
         targets: mesh.targets.clone(),
         overlay_diagnostics: view.map(|view| diagnostics(view, now)).unwrap_or_default(),
         trusted_subnets: mesh.trusted_subnets.clone(),
+        gossip: gossip(&mesh.traffic),
+        dropped_messages: drops::messages(&mesh.counters),
+        lost_connections: drops::connections(&mesh.counters),
         interface: view.map_or_else(|| "none".to_owned(), |view| view.interface.clone()),
         capture_stats: None,
         macs: view.map(|view| macs(view, mesh, now)).unwrap_or_default(),
     }
+}
+
+fn gossip(traffic: &BTreeMap<String, ChannelTraffic>) -> BTreeMap<String, Gossip> {
+    let counted = |one: &ChannelTraffic| Gossip {
+        messages_sent: one.messages_sent,
+        bytes_sent: one.bytes_sent,
+        messages_received: one.messages_received,
+        bytes_received: one.bytes_received,
+    };
+    let all = traffic.iter();
+    all.map(|(channel, one)| (channel.clone(), counted(one)))
+        .collect()
 }
 
 fn peer(peer: &PeerReport) -> Peer {
@@ -241,7 +258,7 @@ fn macs(view: &View, mesh: &weave_mesh::node::Report, now: Duration) -> Vec<Mac>
         .collect()
 }
 
-fn host(view: &crate::host::view::View) -> Host {
+pub(super) fn host(view: &crate::host::view::View) -> Host {
     let (backend, reason) = match view.backend {
         Some((backend, reason)) => (backend.to_string(), reason.to_owned()),
         None => (String::new(), String::new()),
@@ -314,6 +331,10 @@ fn ipam(status: &weave_ipam::Status) -> Ipam {
             .collect(),
         held: status.holds.iter().map(ToString::to_string).collect(),
         renumber: status.renumber.iter().map(ToString::to_string).collect(),
+        donated: Some(Donated {
+            ranges: status.donated.ranges,
+            addresses: status.donated.addresses,
+        }),
     }
 }
 

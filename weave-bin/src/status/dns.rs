@@ -1,8 +1,7 @@
 //! The name server's part of the report and of the metrics.
 
-use std::fmt::Write as _;
-
 use super::model::{Dns, DnsEntry};
+use super::page::Page;
 use crate::dns::server::Service;
 
 /// The part of the report at this moment.
@@ -32,47 +31,31 @@ pub(super) fn collect(service: &Service) -> Dns {
 }
 
 /// The families of the name server of the peer `us`; Weave Net has the first of them.
-pub(super) fn measures(page: &mut String, dns: &Dns, us: &str) {
+pub(super) fn measures(page: &mut Page, dns: &Dns, us: &str) {
     let is_own = |entry: &&DnsEntry| entry.origin == us && entry.tombstone == 0;
     let own = dns.entries.iter().filter(is_own).count();
-    let name = "weave_dns_entries";
-    let _ = writeln!(
-        page,
-        "# HELP {name} Number of DNS entries.\n# TYPE {name} gauge"
-    );
-    let _ = writeln!(page, "{name} {own}");
+    let own = u64::try_from(own).unwrap_or(u64::MAX);
+    page.gauge("weave_dns_entries", "Number of DNS entries.")
+        .sample(&[], own);
     let Some(counters) = &dns.counters else {
         return;
     };
-    family(
-        page,
+    page.counter(
         "weave_dns_questions_total",
         "Number of DNS messages, by what came of them.",
-        &[
-            ("busy", counters.busy),
-            ("failed", counters.failed),
-            ("forwarded", counters.forwarded),
-            ("local", counters.local),
-            ("malformed", counters.malformed),
-        ],
-    );
-    family(
-        page,
+    )
+    .sample(&[("result", "busy")], counters.busy)
+    .sample(&[("result", "failed")], counters.failed)
+    .sample(&[("result", "forwarded")], counters.forwarded)
+    .sample(&[("result", "local")], counters.local)
+    .sample(&[("result", "malformed")], counters.malformed);
+    page.counter(
         "weave_dns_gossip_refused_total",
         "Number of messages or entries about DNS names from peers that were not used.",
-        &[
-            ("clock", counters.gossip_skewed),
-            ("entry", counters.gossip_refused),
-            ("queue", counters.gossip_dropped),
-        ],
-    );
-}
-
-fn family(page: &mut String, name: &str, help: &str, values: &[(&str, u64)]) {
-    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
-    for (result, value) in values {
-        let _ = writeln!(page, "{name}{{result=\"{result}\"}} {value}");
-    }
+    )
+    .sample(&[("result", "clock")], counters.gossip_skewed)
+    .sample(&[("result", "entry")], counters.gossip_refused)
+    .sample(&[("result", "queue")], counters.gossip_dropped);
 }
 
 #[cfg(test)]
@@ -87,9 +70,10 @@ mod tests {
         ))
         .unwrap();
         let recorded = include_str!("../../tests/vectors/daemon/08-dns-host0/metrics.txt");
-        let mut page = String::new();
+        let mut page = Page::default();
 
         measures(&mut page, report.dns.as_ref().unwrap(), &report.router.name);
+        let page = page.into_text();
 
         assert!(page.contains("weave_dns_entries 62\n"), "{page}");
         assert!(recorded.contains(&page), "{page}");
@@ -109,9 +93,10 @@ mod tests {
                 ..DnsCounters::default()
             }),
         };
-        let mut page = String::new();
+        let mut page = Page::default();
 
         measures(&mut page, &dns, "00:00:00:00:00:01");
+        let page = page.into_text();
 
         assert!(page.contains("weave_dns_questions_total{result=\"local\"} 7\n"));
         assert!(page.contains("weave_dns_gossip_refused_total{result=\"clock\"} 3\n"));

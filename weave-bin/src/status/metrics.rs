@@ -3,11 +3,14 @@
 //! Names, help texts and the spelling of numbers are Weave Net's, because alert rules and
 //! dashboards go by them. A family is only there when the thing it measures is.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Ipam, Report};
-use super::{dns, traffic};
+use super::dns;
+use super::model::{Host, Ipam, Report, Router};
+use super::page::{Page, number};
+use super::process::Process;
+use super::traffic;
+use crate::kube::state::Cluster;
 use crate::pods::Counts;
 
 /// The kind of answer this is, for HTTP.
@@ -15,7 +18,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every family there is a value for.
 pub fn page(report: &Report) -> String {
-    let mut page = String::new();
+    let mut page = Page::default();
+    build(&mut page, "weave_build_info", &report.version);
     traffic::connections(&mut page, &report.router);
     addresses(&mut page, report.ipam.as_ref(), report.ipam6.as_ref());
     if let Some(names) = &report.dns {
@@ -25,50 +29,92 @@ pub fn page(report: &Report) -> String {
         given_back(&mut page, pods);
     }
     traffic::overlays(&mut page, &report.router);
-    page
+    mesh(&mut page, &report.router);
+    repairs(&mut page, report);
+    if let Some(cluster) = &report.cluster {
+        nodes(&mut page, cluster);
+    }
+    if let Some(process) = Process::read() {
+        process.write(&mut page);
+    }
+    page.into_text()
+}
+
+/// Which program this is.
+pub(crate) fn build(page: &mut Page, name: &str, version: &str) {
+    page.gauge(name, "1, with the version of the program.")
+        .sample(&[("version", version)], 1);
 }
 
 /// The second family has the label `family="ipv6"`, the first is as ever.
-fn addresses(page: &mut String, first: Option<&Ipam>, second: Option<&Ipam>) {
-    let (first, second) = (first.map(gauges), second.map(gauges));
+fn addresses(page: &mut Page, first: Option<&Ipam>, second: Option<&Ipam>) {
+    let Some(first) = first else {
+        return;
+    };
+    let (values, others) = (gauges(first), second.map(gauges));
     for (index, (name, help, labels)) in GAUGES.iter().enumerate() {
-        let Some(value) = first.map(|values| values[index]) else {
-            continue;
-        };
-        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
-        let braced = |labels: &[&str]| match labels.join(",") {
-            none if none.is_empty() => none,
-            some => format!("{{{some}}}"),
-        };
-        let _ = writeln!(page, "{name}{} {}", braced(labels), number(value));
-        if let Some(value) = second.map(|values| values[index]) {
-            let labels = braced(&[labels, &["family=\"ipv6\""][..]].concat());
-            let _ = writeln!(page, "{name}{labels} {}", number(value));
+        let mut family = page.gauge(name, help);
+        family.part("", labels, number(values[index]));
+        if let Some(others) = others {
+            let labels = [labels, IPV6].concat();
+            family.part("", &labels, number(others[index]));
         }
+    }
+    donations(page, first, second);
+}
+
+/// Space given to peers.
+fn donations(page: &mut Page, first: &Ipam, second: Option<&Ipam>) {
+    let Some(given) = &first.donated else {
+        return;
+    };
+    let other = second.and_then(|ipam| ipam.donated.as_ref());
+    let help = "Number of ranges given to peers that asked for space.";
+    let mut family = page.counter("weave_ipam_donations_total", help);
+    family.sample(&[], given.ranges);
+    if let Some(other) = other {
+        family.sample(IPV6, other.ranges);
+    }
+    let help = "Number of IP addresses given to peers that asked for space.";
+    let mut family = page.counter("weave_ipam_donated_ips_total", help);
+    family.part("", &[], number(large(given.addresses)));
+    if let Some(other) = other {
+        family.part("", IPV6, number(large(other.addresses)));
     }
 }
 
 /// The values of [`GAUGES`].
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point numbers"
-)]
-fn gauges(ipam: &Ipam) -> [f64; 6] {
+fn gauges(ipam: &Ipam) -> [f64; 8] {
     let unreachable = || ipam.entries.iter().filter(|entry| !entry.is_known_peer);
     let owners: BTreeSet<&str> = unreachable().map(|entry| entry.peer.as_str()).collect();
     let lost: u128 = unreachable().map(|entry| entry.size).sum();
     [
-        ipam.pending_allocates.len() as f64,
-        ipam.pending_claims.len() as f64,
-        owners.len() as f64,
-        lost as f64 / ipam.range_num_ips.max(1) as f64 * 100.0,
-        ipam.active_ips as f64,
-        ipam.range_num_ips as f64,
+        float(ipam.pending_allocates.len()),
+        float(ipam.pending_claims.len()),
+        float(owners.len()),
+        large(lost) / large(ipam.range_num_ips.max(1)) * 100.0,
+        large(ipam.active_ips),
+        large(ipam.range_num_ips),
+        float(ipam.conflicts.len()),
+        float(ipam.held.len()),
     ]
 }
 
-/// Name, help and labels of what is said of each family.
-const GAUGES: [(&str, &str, &[&str]); 6] = [
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "metrics are floating point numbers"
+)]
+fn large(count: u128) -> f64 {
+    count as f64
+}
+
+/// Labels of a sample.
+type Labels = &'static [(&'static str, &'static str)];
+
+const IPV6: Labels = &[("family", "ipv6")];
+
+/// Names, help texts and labels of families about addresses.
+const GAUGES: [(&str, &str, Labels); 8] = [
     (
         "weave_ipam_pending_allocates",
         "Number of pending allocates.",
@@ -92,59 +138,128 @@ const GAUGES: [(&str, &str, &[&str]); 6] = [
     (
         "weave_ips",
         "Number of IP addresses.",
-        &["state=\"local-used\""],
+        &[("state", "local-used")],
     ),
     (
         "weave_max_ips",
         "Size of IP address space used by allocator.",
         &[],
     ),
+    (
+        "weave_ipam_conflicts",
+        "Number of statements of peers about addresses that cannot be true.",
+        &[],
+    ),
+    (
+        "weave_ipam_held_ranges",
+        "Number of ranges of this peer that are not given at this time.",
+        &[],
+    ),
 ];
 
 /// Weave Net has no such family: there a leak lasts until somebody looks.
-fn given_back(page: &mut String, pods: &Counts) {
-    let name = "weave_ips_given_back_total";
+fn given_back(page: &mut Page, pods: &Counts) {
     let help = "Number of containers whose IP addresses were freed without a DEL in time.";
-    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
-    for (reason, count) in [
-        ("leaked", pods.leaked),
-        ("replayed", pods.replayed),
-        ("unlisted", pods.collected),
+    page.counter("weave_ips_given_back_total", help)
+        .sample(&[("reason", "leaked")], pods.leaked)
+        .sample(&[("reason", "replayed")], pods.replayed)
+        .sample(&[("reason", "unlisted")], pods.collected);
+}
+
+/// Gossip, and what the mesh dropped or refused.
+fn mesh(page: &mut Page, router: &Router) {
+    let of =
+        |page: &mut Page, name: &str, help: &str, value: fn(&super::model::Gossip) -> [u64; 2]| {
+            let mut family = page.counter(name, help);
+            for (channel, gossip) in &router.gossip {
+                let [sent, received] = value(gossip);
+                family
+                    .sample(&[("channel", channel), ("direction", "sent")], sent)
+                    .sample(&[("channel", channel), ("direction", "received")], received);
+            }
+        };
+    if !router.gossip.is_empty() {
+        let help = "Bytes of gossip messages.";
+        of(page, "weave_gossip_bytes_total", help, |one| {
+            [one.bytes_sent, one.bytes_received]
+        });
+        let help = "Number of gossip messages.";
+        of(page, "weave_gossip_messages_total", help, |one| {
+            [one.messages_sent, one.messages_received]
+        });
+    }
+    let reasons = |page: &mut Page, name: &str, help: &str, counts: &BTreeMap<String, u64>| {
+        if counts.is_empty() {
+            return;
+        }
+        let mut family = page.counter(name, help);
+        for (reason, count) in counts {
+            family.sample(&[("reason", reason)], *count);
+        }
+    };
+    let help = "Number of mesh messages that were not passed on, by reason.";
+    let name = "weave_mesh_dropped_messages_total";
+    reasons(page, name, help, &router.dropped_messages);
+    let help = "Number of connections that were refused or broke, by reason.";
+    let name = "weave_mesh_lost_connections_total";
+    reasons(page, name, help, &router.lost_connections);
+}
+
+/// How often somebody changed what is ours, and it was put back.
+fn repairs(page: &mut Page, report: &Report) {
+    let Some(host) = &report.host else {
+        return;
+    };
+    let Host {
+        rule_repairs,
+        link_repairs,
+        faults,
+        ..
+    } = host;
+    let help = "Number of times rules or devices that others had changed were put back.";
+    let mut family = page.counter("weave_repairs_total", help);
+    family
+        .sample(&[("of", "rules")], *rule_repairs)
+        .sample(&[("of", "bridge")], *link_repairs);
+    if let Some(count) = traffic::counter(&report.router, "repairs") {
+        family.sample(&[("of", "datapath")], count);
+    }
+    let help = "Number of things on the host that are wrong and could not be repaired.";
+    page.gauge("weave_host_faults", help)
+        .value(float(faults.len()));
+}
+
+/// The cluster side.
+fn nodes(page: &mut Page, cluster: &Cluster) {
+    let help =
+        "Number of peers whose IP addresses this one took over because their nodes are gone.";
+    page.counter("weave_kube_reclaimed_peers_total", help)
+        .value(float(
+            usize::try_from(cluster.reclaimed).unwrap_or(usize::MAX),
+        ));
+    for (name, help, value) in [
+        (
+            "weave_kube_lost_peers",
+            "Number of peers whose nodes are gone and whose IP addresses are not yet taken over.",
+            cluster.lost.len(),
+        ),
+        (
+            "weave_kube_problems",
+            "Number of things about the API server that do not work at this time.",
+            cluster.problems.len(),
+        ),
     ] {
-        let _ = writeln!(page, "{name}{{reason=\"{reason}\"}} {count}");
+        page.gauge(name, help).value(float(value));
     }
 }
 
-/// A number with as many digits as it needs, and an exponent of two digits or more from a million
-/// up and below a ten thousandth.
-fn number(value: f64) -> String {
-    let scientific = format!("{value:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else {
-        return scientific;
-    };
-    match exponent.parse::<i32>() {
-        Ok(exponent) if exponent >= 6 => format!("{digits}e+{exponent:02}"),
-        Ok(exponent) if exponent < -4 => format!("{digits}e-{:02}", exponent.abs()),
-        _ => value.to_string(),
-    }
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "metrics are floating point numbers"
+)]
+fn float(count: usize) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::number;
-
-    #[test]
-    fn numbers_are_spelled_as_dashboards_know_them() {
-        for (value, text) in [
-            (0.0, "0"),
-            (5.0, "5"),
-            (524_288.0, "524288"),
-            (1_048_576.0, "1.048576e+06"),
-            (49.999_904_632_568_36, "49.99990463256836"),
-            (0.000_02, "2e-05"),
-            (1.0e100, "1e+100"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
-}
+mod tests;

@@ -6,8 +6,13 @@
 
 mod collect;
 mod dns;
+mod drops;
 pub mod metrics;
 pub mod model;
+pub(crate) mod page;
+pub(crate) mod process;
+#[cfg(test)]
+pub(crate) mod strict;
 pub mod text;
 mod traffic;
 

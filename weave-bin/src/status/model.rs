@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::Value as Json;
 
 use crate::daemon::LeftOut;
 use crate::kube::state::Cluster;
 use crate::pods::Counts;
+use crate::template::Value;
 
 /// The whole report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,18 @@ impl Report {
     /// The report as JSON text: four blanks of indent, no newline at the end.
     pub fn to_json(&self) -> String {
         to_json(self)
+    }
+
+    /// The report for templates, which may also ask for parts that only Docker has.
+    pub fn to_value(&self) -> Value {
+        let value = Value::of(self).expect("invariant: the report has only string keys");
+        match value {
+            Value::Struct(mut fields) => {
+                fields.extend(["Proxy", "Plugin"].map(|name| (name, Value::Absent)));
+                Value::Struct(fields)
+            }
+            other => other,
+        }
     }
 }
 
@@ -143,12 +156,22 @@ pub struct Router {
     #[serde(with = "null_when_empty")]
     pub targets: Vec<String>,
     /// What each overlay says about itself.
-    pub overlay_diagnostics: BTreeMap<String, Value>,
+    pub overlay_diagnostics: BTreeMap<String, Json>,
     /// Networks whose connections need no encryption.
     pub trusted_subnets: Vec<String>,
+    /// Gossip since the start, by channel; left out when empty, since old reports do not have it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gossip: BTreeMap<String, Gossip>,
+    /// Messages that were not passed on, by reason; left out when empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped_messages: BTreeMap<String, u64>,
+    /// Connections that were refused or broke, by reason; left out when empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost_connections: BTreeMap<String, u64>,
     /// How frames enter the overlay.
     pub interface: String,
     /// Counters of the capturing interface, if any.
+    #[serde(with = "null_map")]
     pub capture_stats: Option<BTreeMap<String, u64>>,
     /// MAC addresses and the peers that have them.
     #[serde(rename = "MACs", with = "null_when_empty")]
@@ -174,6 +197,20 @@ impl Passwords {
     pub fn is_changing(self) -> bool {
         self.accepted > 1 || self.with_other > 0 || self.with_dropped > 0
     }
+}
+
+/// Gossip of one channel since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Gossip {
+    /// Messages handed to connections.
+    pub messages_sent: u64,
+    /// Bytes of them.
+    pub bytes_sent: u64,
+    /// Messages that came.
+    pub messages_received: u64,
+    /// Bytes of them.
+    pub bytes_received: u64,
 }
 
 /// A host whose connections were refused.
@@ -261,7 +298,8 @@ pub struct Connection {
     /// Overlay and peer, or the error.
     pub info: String,
     /// What the overlay says; absent for targets.
-    pub attrs: Option<BTreeMap<String, Value>>,
+    #[serde(with = "null_map")]
+    pub attrs: Option<BTreeMap<String, Json>>,
 }
 
 /// A MAC address seen on the network.
@@ -313,6 +351,19 @@ pub struct Ipam {
     /// Addresses in use here that other peers own, in words; left out when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub renumber: Vec<String>,
+    /// What was given to peers that asked for space; absent in old reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donated: Option<Donated>,
+}
+
+/// Space given to peers that asked for it, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Donated {
+    /// Ranges given.
+    pub ranges: u64,
+    /// Addresses in them.
+    pub addresses: u128,
 }
 
 /// A vote on who starts the ring.
@@ -467,13 +518,15 @@ pub struct Exposed {
 mod null_when_empty {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use crate::template::EMPTY_LIST;
+
     pub(super) fn serialize<T, S>(list: &[T], serializer: S) -> Result<S::Ok, S::Error>
     where
         T: Serialize,
         S: Serializer,
     {
         if list.is_empty() {
-            serializer.serialize_none()
+            serializer.serialize_unit_struct(EMPTY_LIST)
         } else {
             list.serialize(serializer)
         }
@@ -485,5 +538,35 @@ mod null_when_empty {
         D: Deserializer<'de>,
     {
         Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
+    }
+}
+
+/// Maps that are `null` when there is none.
+mod null_map {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::template::EMPTY_MAP;
+
+    type Map<T> = Option<BTreeMap<String, T>>;
+
+    pub(super) fn serialize<T, S>(map: &Map<T>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Serialize,
+        S: Serializer,
+    {
+        match map {
+            None => serializer.serialize_unit_struct(EMPTY_MAP),
+            Some(map) => map.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Map<T>, D::Error>
+    where
+        T: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Option::deserialize(deserializer)
     }
 }

@@ -5,81 +5,83 @@
 //! `weave_overlay_` or `weave_datapath_`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde_json::Value;
 
 use super::model::{Connection, Router};
+use super::page::Page;
 
 /// Families about connections.
-pub(super) fn connections(page: &mut String, router: &Router) {
-    head(
-        page,
-        "weave_connection_terminations_total",
-        "Number of peer-to-peer connections terminated.",
-        "counter",
-    );
-    let ended = router.termination_count;
-    let _ = writeln!(page, "weave_connection_terminations_total {ended}");
-    let mut counts: BTreeMap<(&str, String, String), usize> = BTreeMap::new();
+pub(super) fn connections(page: &mut Page, router: &Router) {
+    let help = "Number of peer-to-peer connections terminated.";
+    page.counter("weave_connection_terminations_total", help)
+        .sample(&[], router.termination_count);
+    let mut counts: BTreeMap<(&str, String, String), u64> = BTreeMap::new();
     for connection in &router.connections {
         let kind = kind(connection);
         let encryption = encryption(connection);
         // Both kinds of encryption are there for each kind of connection that is.
         for one in ["", "yes"] {
             let key = (one, connection.state.clone(), kind.clone());
-            *counts.entry(key).or_default() += usize::from(one == encryption);
+            *counts.entry(key).or_default() += u64::from(one == encryption);
         }
     }
     if counts.is_empty() {
         return;
     }
     let help = "Number of peer-to-peer connections.";
-    head(page, "weave_connections", help, "gauge");
+    let mut family = page.gauge("weave_connections", help);
     for ((encryption, state, kind), count) in counts {
-        let _ = writeln!(
-            page,
-            "weave_connections{{encryption=\"{encryption}\",state=\"{state}\",type=\"{kind}\"}} {count}"
-        );
+        let labels = [
+            ("encryption", encryption),
+            ("state", &state),
+            ("type", &kind),
+        ];
+        family.sample(&labels, count);
     }
 }
 
 /// Families about frames and overlays.
-pub(super) fn overlays(page: &mut String, router: &Router) {
-    let fastdp = router.overlay_diagnostics.get("fastdp");
-    let counters = fastdp.and_then(|fastdp| fastdp["Counters"].as_object());
-    if let Some(counters) = counters.filter(|counters| !counters.is_empty()) {
-        let name = "weave_datapath_frames_total";
-        head(page, name, "Frames by what became of them.", "counter");
+pub(super) fn overlays(page: &mut Page, router: &Router) {
+    if let Some(counters) = counters(router) {
+        let help = "Frames by what became of them.";
+        let mut family = page.counter("weave_datapath_frames_total", help);
         for (what, count) in counters {
-            let count = count.as_u64().unwrap_or(0);
-            let _ = writeln!(page, "{name}{{what=\"{what}\"}} {count}");
+            family.sample(&[("what", what)], count.as_u64().unwrap_or(0));
         }
-        let name = "weave_flows";
-        head(
-            page,
-            name,
-            "Number of addresses frames are forwarded to.",
-            "gauge",
-        );
-        let _ = writeln!(page, "{name} {}", router.macs.len());
+        let help = "Frames that were not carried, by reason.";
+        let mut family = page.counter("weave_datapath_drops_total", help);
+        for (what, count) in counters {
+            if let Some(reason) = what.strip_prefix("drop_") {
+                family.sample(&[("reason", reason)], count.as_u64().unwrap_or(0));
+            }
+        }
+        let help = "Number of addresses frames are forwarded to.";
+        let flows = u64::try_from(router.macs.len()).unwrap_or(u64::MAX);
+        page.gauge("weave_flows", help).sample(&[], flows);
     }
     let switches = router.overlay_diagnostics.get("switches");
     let counts = switches.and_then(|switches| switches["Counts"].as_array());
     if let Some(counts) = counts.filter(|counts| !counts.is_empty()) {
-        let name = "weave_overlay_switches_total";
         let help = "Changes of the overlay that carries a connection's frames.";
-        head(page, name, help, "counter");
+        let mut family = page.counter("weave_overlay_switches_total", help);
         for one in counts {
             let (to, cause) = (text(&one["To"]), text(&one["Cause"]));
             let count = one["Count"].as_u64().unwrap_or(0);
-            let _ = writeln!(page, "{name}{{to=\"{to}\",cause=\"{cause}\"}} {count}");
+            family.sample(&[("to", to), ("cause", cause)], count);
         }
     }
 }
 
-fn head(page: &mut String, name: &str, help: &str, kind: &str) {
-    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+/// A counter of the data path.
+pub(super) fn counter(router: &Router, name: &str) -> Option<u64> {
+    counters(router)?.get(name)?.as_u64()
+}
+
+fn counters(router: &Router) -> Option<&serde_json::Map<String, Value>> {
+    let fastdp = router.overlay_diagnostics.get("fastdp")?;
+    let counters = fastdp["Counters"].as_object()?;
+    (!counters.is_empty()).then_some(counters)
 }
 
 /// The overlay of an established connection.
@@ -135,9 +137,10 @@ mod tests {
             let about = |line: &&str| line.contains("weave_connection");
             let recorded: Vec<&str> = recorded.lines().filter(about).collect();
 
-            let mut page = String::new();
+            let mut page = Page::default();
             connections(&mut page, &router(&directory.join("report.json")));
 
+            let page = page.into_text();
             let lines: Vec<&str> = page.lines().collect();
             assert_eq!(lines, recorded, "{}", directory.display());
             compared += 1;
@@ -156,10 +159,12 @@ mod tests {
             ("fastdp".to_owned(), fastdp),
         ]);
 
-        let mut page = String::new();
+        let mut page = Page::default();
         overlays(&mut page, &router);
 
+        let page = page.into_text();
         for line in [
+            "weave_datapath_drops_total{reason=\"stp\"} 0",
             "weave_datapath_frames_total{what=\"drop_stp\"} 0",
             "weave_datapath_frames_total{what=\"sent\"} 7",
             "weave_overlay_switches_total{to=\"sleeve\",cause=\"silent\"} 2",
@@ -168,8 +173,12 @@ mod tests {
         }
         assert!(page.contains("# TYPE weave_flows gauge"));
         router.overlay_diagnostics.clear();
-        let mut page = String::new();
+        let mut page = Page::default();
         overlays(&mut page, &router);
-        assert_eq!(page, "", "without a data path there is nothing to count");
+        assert_eq!(
+            page.into_text(),
+            "",
+            "without a data path there is nothing to count"
+        );
     }
 }

@@ -160,6 +160,12 @@ impl Node {
         answer.body
     }
 
+    /// Status and body of an answer.
+    pub(crate) fn answer(&self, verb: &str, path: &str) -> (u16, String) {
+        let answer = self.try_ask(verb, path).unwrap();
+        (answer.status.as_u16(), answer.body)
+    }
+
     fn try_ask(
         &self,
         verb: &str,

@@ -189,7 +189,7 @@ fn a_blocked_connection_is_logged_explained_and_counted() {
     let shown = String::from_utf8(node.weave("npc status").stdout).unwrap();
     assert!(shown.contains("Rules: in force"), "{shown}");
     let page = node.try_get("/metrics").unwrap().body;
-    let family = "weavenpc_blocked_connections_total{protocol=\"tcp\",dport=\"5432\"} ";
+    let family = "weavenpc_blocked_connections_total{dport=\"5432\",protocol=\"tcp\"} ";
     assert!(page.contains(family), "{page}");
 }
 

@@ -270,6 +270,8 @@ impl Allocator {
         };
         tracing::debug!(%range, %to, "granted");
         self.space.remove(range.span);
+        self.donated.ranges += 1;
+        self.donated.addresses += range.span.size();
         self.touched = super::Touched::Everything;
         self.is_dirty = true;
         self.is_broadcast_due = true;

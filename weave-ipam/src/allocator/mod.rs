@@ -90,6 +90,7 @@ pub struct Allocator {
     /// Containers that died, and when their addresses are released.
     dead: BTreeMap<String, Duration>,
     refusals: BTreeMap<Option<PeerId>, Refusal>,
+    donated: crate::status::Donated,
     random: Random,
     tick: Option<Duration>,
     is_broadcast_due: bool,
@@ -185,6 +186,7 @@ impl Allocator {
             tick: None,
             is_broadcast_due: false,
             unicasts: VecDeque::new(),
+            donated: crate::status::Donated::default(),
             events: Events::default(),
             touched: Touched::Everything,
             is_dirty: false,

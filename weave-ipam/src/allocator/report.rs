@@ -48,6 +48,7 @@ impl Allocator {
             holds: self.hold_status(),
             doubt: self.doubt_status(),
             renumber: self.renumber_status(),
+            donated: self.donated,
             events_dropped: self.events.dropped(),
             entries,
             owners,

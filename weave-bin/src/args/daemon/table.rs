@@ -76,6 +76,7 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "info",
         "least important messages to log: debug, info, warning or error",
     ),
+    Flag::value("metrics-addr").explained("ADDR", "", "metrics alone, over HTTP; as --http-addr"),
     Flag::value("min-protocol-version").explained(
         "1|2",
         "2",
@@ -146,7 +147,6 @@ pub(super) const IGNORED: &[Flag] = &[
     Flag::value("hostname-from-label"),
     Flag::value("hostname-match"),
     Flag::value("hostname-replacement"),
-    Flag::value("metrics-addr"),
     Flag::switch("no-bridged-fastdp"),
     Flag::switch("no-default-ipalloc"),
     Flag::switch("no-multicast-route"),

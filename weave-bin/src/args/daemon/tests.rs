@@ -42,6 +42,10 @@ fn the_flags_of_the_kubernetes_start_script_are_read() {
     )
     .unwrap();
 
+    // Status serves metrics too: one listener is enough for both.
+    assert!(settings.metrics.is_some() && settings.metrics_apart().is_none());
+    let apart = read("--status-addr=0.0.0.0:6782 --metrics-addr=0.0.0.0:6789").unwrap();
+    assert_eq!(apart.metrics_apart().unwrap().to_string(), "0.0.0.0:6789");
     assert_eq!(settings.name.unwrap().to_string(), "0a:00:00:00:00:01");
     assert_eq!(settings.nickname.as_deref(), Some("node-1"));
     assert_eq!(settings.peers, ["10.0.0.2", "10.0.0.3"]);

@@ -3,26 +3,20 @@
 //! The two families of Weave Net's controller keep their names; labels are bounded.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::status::Status;
+use crate::status::metrics;
+use crate::status::page::Page;
+use crate::status::process::Process;
 
 /// The page. `blocked` counts connections by protocol and destination port.
 pub(super) fn page(status: &Status, blocked: &BTreeMap<(String, String), u64>) -> String {
-    let mut page = String::new();
-    let name = "weavenpc_blocked_connections_total";
-    head(
-        &mut page,
-        name,
-        "counter",
-        "Connection attempts blocked by policy controller.",
-    );
+    let mut page = Page::default();
+    metrics::build(&mut page, "weavenpc_build_info", &status.version);
+    let help = "Connection attempts blocked by policy controller.";
+    let mut family = page.counter("weavenpc_blocked_connections_total", help);
     for ((protocol, port), count) in blocked {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            page,
-            "{name}{{protocol=\"{protocol}\",dport=\"{port}\"}} {count}"
-        );
+        family.sample(&[("dport", port), ("protocol", protocol)], *count);
     }
     let counts = &status.counts;
     let errors = counts.failed_commits + counts.source_errors;
@@ -84,26 +78,25 @@ pub(super) fn page(status: &Status, blocked: &BTreeMap<(String, String), u64>) -
         ),
     ];
     for (name, help, value) in counters {
-        head(&mut page, name, "counter", help);
-        let _ = writeln!(page, "{name} {value}");
+        page.counter(name, help).sample(&[], value);
     }
-    let name = "weavenpc_commit_seconds";
-    head(
-        &mut page,
-        name,
-        "summary",
+    page.summary(
+        "weavenpc_commit_seconds",
         "Time the kernel took for batches.",
-    );
-    let _ = writeln!(page, "{name}_sum {}", counts.commit_seconds);
-    let _ = writeln!(page, "{name}_count {}", counts.commits);
+    )
+    .part("_sum", &[], counts.commit_seconds)
+    .part("_count", &[], counts.commits);
+    counts.latency.write(&mut page);
     gauges(&mut page, status);
-    page
+    if let Some(process) = Process::read() {
+        process.write(&mut page);
+    }
+    page.into_text()
 }
 
-fn gauges(page: &mut String, status: &Status) {
+fn gauges(page: &mut Page, status: &Status) {
     let objects = status.objects;
-    let name = "weavenpc_objects";
-    head(page, name, "gauge", "Objects known, by kind.");
+    let mut family = page.gauge("weavenpc_objects", "Objects known, by kind.");
     for (kind, count) in [
         ("namespace", objects.namespaces),
         ("node", objects.nodes),
@@ -112,7 +105,7 @@ fn gauges(page: &mut String, status: &Status) {
         ("network_policy", objects.policies),
         ("cluster_network_policy", objects.cluster_policies),
     ] {
-        let _ = writeln!(page, "{name}{{kind=\"{kind}\"}} {count}");
+        family.sample(&[("kind", kind)], counted(count));
     }
     let values = [
         (
@@ -147,43 +140,38 @@ fn gauges(page: &mut String, status: &Status) {
         ),
     ];
     for (name, help, value) in values {
-        head(page, name, "gauge", help);
-        let _ = writeln!(page, "{name} {value}");
+        page.gauge(name, help).sample(&[], counted(value));
     }
-    let name = "weavenpc_revision";
-    head(page, name, "gauge", "Changes of the rules so far.");
-    let _ = writeln!(page, "{name} {}", status.revision);
+    page.gauge("weavenpc_revision", "Changes of the rules so far.")
+        .sample(&[], status.revision);
 }
 
-fn head(page: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+fn counted(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::strict;
 
     #[test]
     fn the_old_names_are_kept() {
         let key = ("tcp".to_owned(), "80".to_owned());
         let page = page(&Status::default(), &[(key, 3)].into());
 
-        let line = "weavenpc_blocked_connections_total{protocol=\"tcp\",dport=\"80\"} 3\n";
+        let line = "weavenpc_blocked_connections_total{dport=\"80\",protocol=\"tcp\"} 3\n";
         assert!(page.contains(line), "{page}");
         assert!(page.contains("\nweavenpc_policy_enforcement_errors 0\n"));
     }
 
     #[test]
-    fn every_value_belongs_to_a_family_that_is_described() {
-        let page = page(&Status::default(), &BTreeMap::new());
-        let mut family = "";
-        for line in page.lines() {
-            if let Some(rest) = line.strip_prefix("# TYPE ") {
-                family = rest.split(' ').next().unwrap();
-            } else if !line.starts_with('#') {
-                assert!(line.starts_with(family), "{line}");
-            }
-        }
+    fn the_page_is_valid_line_by_line() {
+        let key = ("udp".to_owned(), "53".to_owned());
+
+        let families = strict::parse(&page(&Status::default(), &[(key, 1)].into()));
+
+        assert!(families.contains_key("weavenpc_policy_latency_seconds"));
+        assert!(families.contains_key("process_resident_memory_bytes"));
     }
 }

@@ -16,6 +16,7 @@ mod files;
 mod guard;
 mod http;
 mod kernel;
+pub(super) mod latency;
 mod line;
 mod metrics;
 mod old;
@@ -123,7 +124,7 @@ async fn serve(settings: Settings) -> Result<&'static str, String> {
 }
 
 async fn listen(listener: server::Listener, router: axum::Router, stop: CancellationToken) {
-    if let Err(error) = server::serve(listener, router, stop).await {
+    if let Err(error) = server::serve(listener, router, server::Limits::default(), stop).await {
         warn!("HTTP: {error}");
     }
 }
@@ -151,3 +152,10 @@ async fn follow_cluster(node: String, inputs: mpsc::Sender<Input>) {
 }
 
 const QUEUE: usize = 1024;
+
+/// The metrics of a controller that has done nothing, with one connection blocked.
+#[cfg(test)]
+pub(crate) fn sample_metrics() -> String {
+    let key = ("tcp".to_owned(), "80".to_owned());
+    metrics::page(&status::Status::default(), &[(key, 1)].into())
+}

@@ -61,6 +61,8 @@ pub(in crate::npc) struct Counts {
     pub(in crate::npc) last_commit_us: u64,
     pub(in crate::npc) commit_seconds: f64,
     pub(in crate::npc) cut_connections: u64,
+    #[serde(default)]
+    pub(in crate::npc) latency: super::latency::Latency,
     pub(in crate::npc) blocked: u64,
     pub(in crate::npc) audited: u64,
     pub(in crate::npc) log_suppressed: u64,

@@ -25,6 +25,7 @@ use super::blocked::Journal;
 use super::ears::{Ears, Heard};
 use super::guard::Guard;
 use super::kernel::Kernel;
+use super::latency::Latency;
 use super::line::print;
 use super::request::Request;
 use super::settings::{Settings, Source};
@@ -69,6 +70,9 @@ pub(super) struct Task {
     /// Looks of the source that found nothing new.
     looks: u64,
     is_programmed: bool,
+    /// When the first news came that the kernel does not have yet.
+    news_at: Option<Instant>,
+    pub(super) latency: Latency,
 }
 
 enum Wake {
@@ -108,6 +112,8 @@ impl Task {
             waiters: Waiters::default(),
             looks: 0,
             is_programmed: false,
+            news_at: None,
+            latency: Latency::default(),
         };
         task.carry();
         if task.settings.fails_closed {
@@ -169,6 +175,7 @@ impl Task {
         match input {
             Input::Event(event) => {
                 self.tell(&event);
+                self.news_at.get_or_insert_with(Instant::now);
                 self.engine.handle_event(self.now(), event);
             }
             Input::Looked => {
@@ -301,11 +308,14 @@ impl Task {
         self.relax(now);
         let was_current = self.kernel.is_current();
         let mut is_cut_wanted = false;
-        if let Some(change) = self.engine.poll_change(self.now()) {
+        let change = self.engine.poll_change(self.now());
+        let was_changed = change.is_some() || !was_current;
+        if let Some(change) = change {
             let done = self.kernel.commit(&self.engine, &change);
             is_cut_wanted = done && (!was_current || may_tighten(&change));
         }
         is_cut_wanted |= self.kernel.retry(&self.engine);
+        self.clock(was_changed);
         if self.repair_due.is_some_and(|due| due <= now) || self.verify_at <= now {
             self.repair_due = None;
             self.verify_at = now + VERIFY;
@@ -331,6 +341,17 @@ impl Task {
             old::remove(self.settings.bridge.clone());
         }
         self.resolve(now);
+    }
+
+    /// Takes the time once the kernel has what follows from news; news without effect takes none.
+    fn clock(&mut self, was_changed: bool) {
+        if !self.kernel.is_current() {
+            return;
+        }
+        let began = self.news_at.take();
+        if let Some(began) = began.filter(|_| was_changed && self.is_programmed) {
+            self.latency.note(began.elapsed());
+        }
     }
 
     /// Opens what is not open, and looks at the switches.

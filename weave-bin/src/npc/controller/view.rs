@@ -67,6 +67,7 @@ impl Task {
             last_commit_us: u64::try_from(tally.last.as_micros()).unwrap_or(u64::MAX),
             commit_seconds: tally.total.as_secs_f64(),
             cut_connections: tally.cut,
+            latency: self.latency,
             blocked: journal.total(),
             audited: journal.audited,
             log_suppressed: journal.suppressed,
