@@ -208,8 +208,13 @@ async fn take(namespace: Option<&Namespace>, addresses: &[IpNet]) -> Result<(), 
         let Some(link) = netlink.link_by_name(IFNAME).await? else {
             return Ok(());
         };
+        let before = netlink.addresses(link.index).await?;
         for address in addresses {
             netlink.delete_address(link.index, *address).await?;
+        }
+        // With the first address of a subnet the kernel takes the others of it away.
+        for address in before.iter().filter(|one| !addresses.contains(one)) {
+            netlink.add_address(link.index, *address).await?;
         }
         Ok(())
     };
