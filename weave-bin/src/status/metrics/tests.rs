@@ -1,7 +1,7 @@
 //! Pages of recorded reports beside the recorded pages, and what dashboards and alerts ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn scenes() -> Vec<PathBuf> {
     found
 }
 
-fn report(scene: &PathBuf) -> Report {
+fn report(scene: &Path) -> Report {
     serde_json::from_slice(&std::fs::read(scene.join("report.json")).unwrap()).unwrap()
 }
 
