@@ -84,7 +84,7 @@ async fn ports_join_and_leave_a_bridge_and_carry_the_hairpin_flag() {
         (Some(bridge.index), Some(true))
     );
     assert_eq!(joined.peer_index, Some(link(&netlink, "right").await.index));
-    assert_eq!((joined.mtu, joined.peer_elsewhere), (1300, false));
+    assert_eq!((joined.mtu, joined.peer_elsewhere()), (1300, false));
     netlink.set_master(left.index, None).await.unwrap();
     assert_eq!(link(&netlink, "left").await.master, None);
     netlink.rename(left.index, "renamed").await.unwrap();
@@ -120,11 +120,16 @@ async fn a_pair_can_be_born_in_two_namespaces_or_be_moved_there() {
 
     let (born, eth0) = (link(&netlink, "born").await, link(&other, "eth0").await);
     assert_eq!(
-        (born.peer_index, born.peer_elsewhere),
+        (born.peer_index, born.peer_elsewhere()),
         (Some(eth0.index), true)
     );
+    let number = netlink.namespace_id(&there.namespace).await.unwrap();
+    assert_eq!(number, born.peer_namespace);
+    let stranger = Scratch::new("stranger");
+    let number = netlink.namespace_id(&stranger.namespace).await.unwrap();
+    assert_eq!(number, None);
     assert_eq!((eth0.peer_index, eth0.mtu), (Some(born.index), 1300));
-    assert!(link(&other, "moves").await.peer_elsewhere);
+    assert!(link(&other, "moves").await.peer_elsewhere());
     let again = netlink
         .create_veth_into("born2", "eth0", &there.namespace, 1300)
         .await;

@@ -118,7 +118,7 @@ async fn inspect(
         .filter_map(|route| route.via)
         .collect();
     let host = Netlink::open()?;
-    let other = match link.peer_index.filter(|_| link.peer_elsewhere) {
+    let other = match link.peer_index.filter(|_| link.peer_elsewhere()) {
         Some(index) => host.link_by_index(index).await?,
         None => None,
     };

@@ -52,7 +52,7 @@ pub async fn attached(bridge: &str) -> Result<Vec<Attached>, netlink::Error> {
     let ports: Vec<&Link> = links
         .iter()
         .filter(|link| link.master == Some(bridge.index) && link.is_kind("veth"))
-        .filter(|link| link.peer_elsewhere && link.peer_index.is_some())
+        .filter(|link| link.peer_elsewhere() && link.peer_index.is_some())
         .collect();
     let mut found = BTreeMap::new();
     for (path, process) in namespaces() {
@@ -60,7 +60,7 @@ pub async fn attached(bridge: &str) -> Result<Vec<Attached>, netlink::Error> {
             break;
         }
         // Namespaces come and go while this looks.
-        let Ok(inside) = look(path, &ports, process).await else {
+        let Ok(inside) = look(&netlink, path, &ports, process).await else {
             continue;
         };
         for one in inside {
@@ -96,19 +96,25 @@ fn namespaces() -> Vec<(PathBuf, Option<i32>)> {
 }
 
 async fn look(
+    host: &Netlink,
     path: PathBuf,
     ports: &[&Link],
     process: Option<i32>,
 ) -> Result<Vec<Attached>, Box<dyn std::error::Error>> {
     let namespace = Namespace::open(path)?;
-    let netlink = Netlink::open_in(&namespace)?;
     let mut found = Vec::new();
+    let Some(id) = host.namespace_id(&namespace).await? else {
+        return Ok(found);
+    };
+    // An index means an interface within its namespace only.
+    let ports = ports.iter().filter(|port| port.peer_namespace == Some(id));
+    let ports: BTreeMap<_, _> = ports.map(|port| (port.peer_index, port)).collect();
+    if ports.is_empty() {
+        return Ok(found);
+    }
+    let netlink = Netlink::open_in(&namespace)?;
     for link in netlink.links().await? {
-        // Indices are those of a namespace: only a pair that names each other is one.
-        let port = ports.iter().find(|port| {
-            port.peer_index == Some(link.index) && link.peer_index == Some(port.index)
-        });
-        let Some(port) = port.filter(|_| link.peer_elsewhere) else {
+        let Some(port) = ports.get(&Some(link.index)) else {
             continue;
         };
         found.push(Attached {

@@ -53,7 +53,8 @@ fn a_namespace_joins_and_leaves_by_hand() {
         ("10.32.0.9\n".to_owned(), 0)
     );
     assert_eq!(seen_by(&blue, &node.host, BRIDGE), ip("10.32.0.9"));
-    let (second, code) = node.weave(&["attach", &target]);
+    assert_eq!(node.weave(&["attach", &target]).0, "10.32.0.9\n");
+    let (second, code) = node.weave(&["attach", "10.32.0.10/12", &target]);
     assert_eq!(code, 0, "{second}");
 
     let mac = block_on(async {

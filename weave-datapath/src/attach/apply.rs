@@ -166,7 +166,7 @@ impl Ends<'_> {
             netns: self.request.netns.path().display().to_string(),
             why,
         };
-        let Some(index) = pod.peer_index.filter(|_| pod.peer_elsewhere) else {
+        let Some(index) = pod.peer_index.filter(|_| pod.peer_elsewhere()) else {
             return Err(occupied(
                 "is not the end of a pair that starts on the host".to_owned(),
             ));

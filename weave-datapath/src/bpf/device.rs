@@ -422,7 +422,7 @@ pub(super) async fn pair(netlink: &Netlink, name: &str) -> Result<(Link, Link), 
         name: name.to_owned(),
     };
     let link = netlink.link_by_name(name).await?.ok_or_else(missing)?;
-    let peer = link.peer_index.filter(|_| !link.peer_elsewhere);
+    let peer = link.peer_index.filter(|_| !link.peer_elsewhere());
     let peer = match peer {
         Some(index) => netlink.link_by_index(index).await?,
         None => None,

@@ -215,7 +215,7 @@ fn keeps_settings(link: &Link, config: &Config) -> bool {
 
 fn are_peers(one: &Link, other: &Link) -> bool {
     let points_at =
-        |from: &Link, to: &Link| !from.peer_elsewhere && from.peer_index == Some(to.index);
+        |from: &Link, to: &Link| !from.peer_elsewhere() && from.peer_index == Some(to.index);
     points_at(one, other) && points_at(other, one)
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod fdb;
 mod links;
 mod model;
+mod namespaces;
 mod offload;
 mod parse;
 mod routes;

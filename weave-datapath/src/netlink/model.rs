@@ -26,8 +26,11 @@ pub struct Link {
     pub master: Option<u32>,
     /// Index of the other end of a veth pair, within the namespace that end is in.
     pub peer_index: Option<u32>,
-    /// The other end of a veth pair is in another namespace.
-    pub peer_elsewhere: bool,
+    /// The namespace that the other end of a veth pair is in, by the number this one gives it
+    /// (`IFLA_LINK_NETNSID`); `None` when it is this one. See [`Netlink::namespace_id`].
+    ///
+    /// [`Netlink::namespace_id`]: super::Netlink::namespace_id
+    pub peer_namespace: Option<i32>,
     /// Free text set by `ip link set alias`.
     pub alias: Option<String>,
     /// Root queueing discipline: `noqueue`, `noop` (down), `pfifo_fast`, …
@@ -46,6 +49,12 @@ impl Link {
     #[must_use]
     pub fn is_kind(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
+    }
+
+    /// Whether the other end of a veth pair is in another namespace.
+    #[must_use]
+    pub fn peer_elsewhere(&self) -> bool {
+        self.peer_namespace.is_some()
     }
 }
 
