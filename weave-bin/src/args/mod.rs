@@ -5,6 +5,8 @@
 //! runtime starts it.
 
 pub mod daemon;
+#[cfg(all(test, feature = "kube"))]
+mod describe;
 pub mod flags;
 pub mod help;
 

@@ -10,7 +10,7 @@ mod ps;
 mod reset;
 mod run;
 mod service;
-mod usage;
+pub(crate) mod usage;
 
 use std::process::ExitCode;
 
@@ -72,6 +72,8 @@ pub(crate) enum Command {
     BridgeType,
     /// Start the daemon in the background.
     Launch(service::Launch),
+    /// Print what completes commands in a shell.
+    Completion(&'static str),
     /// End the daemon.
     Stop(Vec<std::path::PathBuf>),
 }
@@ -110,15 +112,15 @@ pub fn run(words: &[String]) -> ExitCode {
         Ok(command) => command,
         Err(misuse) => {
             match misuse {
-                Misuse::Said(line) => eprintln!("{line}\n{}", usage::TEXT),
-                Misuse::Usage => eprintln!("{}", usage::TEXT),
+                Misuse::Said(line) => eprintln!("{line}\n{}", usage::text()),
+                Misuse::Usage => eprintln!("{}", usage::text()),
                 Misuse::Removed(text) => eprintln!("{text}"),
             }
             return ExitCode::from(1);
         }
     };
     if command == Command::Help {
-        eprintln!("{}", usage::TEXT);
+        eprintln!("{}", usage::text());
         return ExitCode::SUCCESS;
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -162,6 +164,7 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "attach" => attach::parse_attach(arguments),
         "detach" => attach::parse_detach(arguments),
         "setup" | "setup-cni" => none(arguments).map(|()| Command::Setup),
+        "completion" => completion(arguments),
         "bridge-type" => none(arguments).map(|()| Command::BridgeType),
         "launch" => service::parse_launch(arguments),
         "stop" => service::parse_stop(arguments),
@@ -198,6 +201,16 @@ fn status(arguments: &[String]) -> Result<Command, Misuse> {
         }
     };
     Ok(Command::Status { page, json })
+}
+
+fn completion(arguments: &[String]) -> Result<Command, Misuse> {
+    let text = match arguments {
+        [shell] if shell == "bash" => include_str!("../../deploy/completion/weave.bash"),
+        [shell] if shell == "zsh" => include_str!("../../deploy/completion/_weave"),
+        [shell] if shell == "fish" => include_str!("../../deploy/completion/weave.fish"),
+        _ => return Err(Misuse::Usage),
+    };
+    Ok(Command::Completion(text))
 }
 
 fn ps(arguments: &[String]) -> Command {

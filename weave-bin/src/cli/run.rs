@@ -99,6 +99,7 @@ impl Outcome {
 pub(super) async fn run(command: Command, client: &Client) -> Outcome {
     match command {
         Command::Help => Outcome::success(String::new()),
+        Command::Completion(text) => Outcome::success(text.to_owned()),
         Command::Version => version(client).await,
         Command::Status { page, json: true } => part_of_report(client, page).await,
         Command::Status { page, json: false } => status(client, page).await,

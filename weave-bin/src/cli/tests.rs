@@ -160,8 +160,8 @@ fn every_command_is_in_the_usage_text() {
     ] {
         assert!(parsed(line).is_ok(), "{line}");
         let name = line.split(' ').next().unwrap();
-        let shown = format!("  weave {name}");
-        assert!(usage::TEXT.contains(&shown), "{name}");
+        let shown = format!("\n  {name} ");
+        assert!(usage::text().contains(&shown), "{name}");
     }
     let ps = Command::Ps {
         ids: words("a b"),

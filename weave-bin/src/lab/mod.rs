@@ -10,7 +10,7 @@
 //!                 teardown removes what any of them made
 //! ```
 
-mod args;
+pub(crate) mod args;
 mod bench;
 mod build;
 #[cfg(feature = "kube")]

@@ -15,7 +15,7 @@ use super::controller::settings::CONTROL;
     bin_name = "weave npc",
     disable_version_flag = true
 )]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub(super) command: Command,

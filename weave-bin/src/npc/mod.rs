@@ -9,7 +9,7 @@
 //!
 //! The answers come from `weave-npc`; this module reads files and prints.
 
-mod args;
+pub(crate) mod args;
 mod ask;
 pub(crate) mod controller;
 mod decide;

@@ -5,7 +5,7 @@
 //! the same for the same options.
 
 mod manifest;
-mod options;
+pub(crate) mod options;
 mod yaml;
 
 use std::process::ExitCode;

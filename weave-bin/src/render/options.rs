@@ -182,7 +182,7 @@ const NAMES: [&str; 16] = [
 const OLDEST: u32 = 16;
 
 /// The usage text.
-pub(super) const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Usage: weave render [OPTION...]
 
 Prints the manifest of the Kubernetes add-on.

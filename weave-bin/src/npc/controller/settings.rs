@@ -188,7 +188,7 @@ impl Settings {
 }
 
 /// The usage text.
-pub(in crate::npc) fn help() -> String {
+pub(crate) fn help() -> String {
     let about = "Usage: weave weave-npc [FLAG...]\n\n\
          Enforces the network policies of a cluster, or of files, on this node.";
     help::text(about, EFFECTIVE, IGNORED)
