@@ -19,6 +19,9 @@ _weave() {
             weave,attach)
                 cmd="weave__subcmd__attach"
                 ;;
+            weave,attach-bridge)
+                cmd="weave__subcmd__attach__subcmd__bridge"
+                ;;
             weave,bridge-type)
                 cmd="weave__subcmd__bridge__subcmd__type"
                 ;;
@@ -33,6 +36,9 @@ _weave() {
                 ;;
             weave,dns-add)
                 cmd="weave__subcmd__dns__subcmd__add"
+                ;;
+            weave,dns-args)
+                cmd="weave__subcmd__dns__subcmd__args"
                 ;;
             weave,dns-lookup)
                 cmd="weave__subcmd__dns__subcmd__lookup"
@@ -200,7 +206,7 @@ _weave() {
 
     case "${cmd}" in
         weave)
-            opts="status report connect forget prime rmpeer ps attach detach expose hide dns-add dns-remove dns-lookup reset launch stop setup bridge-type completion version help weaver render lab npc weave-npc"
+            opts="status report connect forget prime rmpeer ps attach detach expose hide dns-add dns-remove dns-args dns-lookup reset launch stop setup attach-bridge bridge-type completion version help weaver render lab npc weave-npc"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -215,6 +221,20 @@ _weave() {
             ;;
         weave__subcmd__attach)
             opts="--no-multicast-route"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        weave__subcmd__attach__subcmd__bridge)
+            opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -294,6 +314,20 @@ _weave() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        weave__subcmd__dns__subcmd__args)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

@@ -4,6 +4,7 @@
 //! makes no sense. Exit statuses are Weave Net's: 0 done, 1 refused, 4 not there, 7 no daemon.
 
 mod attach;
+mod bridges;
 mod expose;
 mod names;
 mod ps;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     DnsRemove(names::Named),
     /// Ask the name server for the addresses of a name.
     DnsLookup { name: String, json: bool },
+    /// Print options that let a container ask the name server.
+    DnsArgs { search: bool },
     /// Remove every trace.
     Reset(reset::Reset),
     /// Who has which addresses.
@@ -70,6 +73,8 @@ pub(crate) enum Command {
     Setup,
     /// What the bridge is made of.
     BridgeType,
+    /// Join another bridge to ours.
+    AttachBridge(String),
     /// Start the daemon in the background.
     Launch(service::Launch),
     /// Print what completes commands in a shell.
@@ -158,6 +163,12 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "hide" => expose::parse_hide(arguments),
         "dns-add" => names::parse(arguments).map(Command::DnsAdd),
         "dns-remove" => names::parse(arguments).map(Command::DnsRemove),
+        "dns-args" => Ok(Command::DnsArgs {
+            // A domain that is chosen already stays.
+            search: !arguments
+                .iter()
+                .any(|word| word.starts_with("--dns-search")),
+        }),
         "dns-lookup" => names::parse_lookup(arguments),
         "reset" => reset::parse(arguments),
         "ps" => Ok(ps(arguments)),
@@ -165,6 +176,7 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "detach" => attach::parse_detach(arguments),
         "setup" | "setup-cni" => none(arguments).map(|()| Command::Setup),
         "completion" => completion(arguments),
+        "attach-bridge" => bridges::parse_attach(arguments),
         "bridge-type" => none(arguments).map(|()| Command::BridgeType),
         "launch" => service::parse_launch(arguments),
         "stop" => service::parse_stop(arguments),

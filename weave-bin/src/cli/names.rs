@@ -133,6 +133,26 @@ pub(super) async fn lookup(client: &Client, name: &str, json: bool) -> Outcome {
     }
 }
 
+/// The options `--dns` and `--dns-search` of container programs; nothing without a name server.
+pub(super) async fn docker_options(client: &Client, search: bool) -> Outcome {
+    let server = Outcome::of(client.get("/dns-address").await);
+    if server.is_not_found() {
+        return Outcome::success(String::new());
+    }
+    let server = match server.into_body() {
+        Ok(server) => server,
+        Err(failure) => return failure,
+    };
+    let mut options = format!("--dns={}", server.trim());
+    if search {
+        match Outcome::of(client.get("/domain").await).into_body() {
+            Ok(domain) => options += &format!(" --dns-search={}", domain.trim()),
+            Err(failure) => return failure,
+        }
+    }
+    Outcome::success(options)
+}
+
 async fn ask(client: &Client, name: &str) -> Result<Vec<Ipv4Addr>, Outcome> {
     let failed = |text: String| Outcome::failure(1, text);
     let name = parse_name(&qualified(name)).map_err(failed)?;

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Command, Page, attach, expose, names, ps, reset, service};
+use super::{Command, Page, attach, bridges, expose, names, ps, reset, service};
 use crate::http::REASON_HEADER;
 use crate::http::client::{Client, Error, Response, encode_component};
 use crate::launch::environment::Environment;
-use crate::launch::{install, utility};
+use crate::launch::install;
 use crate::status::model::to_json;
 use crate::stdout;
 
@@ -139,7 +139,9 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
         } => attach::attach(client, &wanted, &target, multicast).await,
         Command::Detach { wanted, target } => attach::detach(client, &wanted, &target).await,
         Command::Setup => setup(),
-        Command::BridgeType => bridge_type().await,
+        Command::BridgeType => bridges::kind().await,
+        Command::DnsArgs { search } => names::docker_options(client, search).await,
+        Command::AttachBridge(other) => bridges::attach(&other).await,
         Command::Launch(launch) => service::launch(client, &launch).await,
         Command::Stop(prefixes) => service::stop(&prefixes).await,
     }
@@ -163,14 +165,6 @@ fn setup() -> Outcome {
     };
     match install::install(&env) {
         Ok(_) => Outcome::success(String::new()),
-        Err(error) => Outcome::failure(1, error.to_string()),
-    }
-}
-
-async fn bridge_type() -> Outcome {
-    match utility::kind_of_bridge(BRIDGE, "datapath").await {
-        Ok("none") => Outcome::failure(1, String::new()),
-        Ok(kind) => Outcome::success(format!("{kind}\n")),
         Err(error) => Outcome::failure(1, error.to_string()),
     }
 }
@@ -254,7 +248,7 @@ async fn remove_peers(client: &Client, peers: &[String]) -> Outcome {
 /// `curl`'s exit status, which Weave Net's script passed on.
 const UNREACHABLE: u8 = 7;
 const NOT_FOUND: u8 = 4;
-const BRIDGE: &str = "weave";
+pub(super) const BRIDGE: &str = "weave";
 
 #[cfg(test)]
 mod tests {

@@ -109,6 +109,11 @@ pub(crate) const COMMANDS: &[Usage] = &[
     )
     .options(&[("-h", "the full name")]),
     Usage::new(
+        "dns-args",
+        "[OPTION...]",
+        "print the options with which a container asks the name server",
+    ),
+    Usage::new(
         "dns-lookup",
         "NAME [--json]",
         "ask for the addresses of a name",
@@ -138,6 +143,11 @@ pub(crate) const COMMANDS: &[Usage] = &[
         "end the daemon; what is attached stays connected",
     ),
     Usage::new("setup", "", "install the CNI plugins on this host"),
+    Usage::new(
+        "attach-bridge",
+        "[BRIDGE]",
+        "join another bridge to the network, docker0 if none is named",
+    ),
     Usage::new("bridge-type", "", "what the bridge is made of"),
     Usage::new(
         "completion",

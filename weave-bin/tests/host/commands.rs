@@ -92,6 +92,34 @@ fn a_namespace_joins_and_leaves_by_hand() {
 }
 
 #[test]
+fn another_bridge_is_joined_once() {
+    let Some(mut node) = Node::new("bridges", &[]) else {
+        return;
+    };
+    node.start(&[]);
+    let (text, code) = node.weave(&["attach-bridge", "br0"]);
+    assert!(code == 1 && text.contains("interface br0"), "{text}");
+    let link = |name: &str| {
+        block_on(async {
+            let netlink = Netlink::open_in(&node.host).unwrap();
+            netlink.link_by_name(name).await.unwrap()
+        })
+    };
+    block_on(async {
+        let netlink = Netlink::open_in(&node.host).unwrap();
+        netlink.create_bridge("br0", None, 1500).await.unwrap();
+    });
+
+    for _ in 0..2 {
+        assert_eq!(node.weave(&["attach-bridge", "br0"]), (String::new(), 0));
+        let [ours, theirs] = ["vethweblbr0", "vethwebgbr0"].map(|name| link(name).unwrap());
+        assert_eq!(ours.master, Some(link("weave").unwrap().index));
+        assert_eq!(theirs.master, Some(link("br0").unwrap().index));
+        assert!(ours.up && theirs.up);
+    }
+}
+
+#[test]
 fn exposing_is_answered_as_recorded() {
     let Some(mut node) = Node::new("recorded", &[]) else {
         return;

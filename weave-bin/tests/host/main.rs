@@ -14,6 +14,7 @@ mod node;
 mod repairs;
 mod reset;
 mod services;
+mod transcript;
 
 use std::net::IpAddr;
 
