@@ -3,6 +3,8 @@
 //! The files are part of the repository, so that a package needs no build to have them. A test compares
 //! them; with `WEAVE_WRITE=1` in its environment it writes them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _, builder::PossibleValuesParser};

@@ -197,7 +197,7 @@ fn as_recorded(line: &str, page: &str) -> String {
     let released = env!("CARGO_PKG_VERSION").split('-').next().unwrap();
     page.replace(env!("CARGO_PKG_VERSION"), released)
         .replace(" none   ", " sleeve ")
-        .replace("none 00:", "sleeve 00:")
+        .replace("\"none   ", "\"sleeve ")
         .replace("(host-1) \n", "(host-1) mtu=1438\n")
         .replace(
             "\"Attrs\":null",

@@ -87,6 +87,16 @@ pub(super) fn page(status: &Status, blocked: &BTreeMap<(String, String), u64>) -
     .part("_sum", &[], counts.commit_seconds)
     .part("_count", &[], counts.commits);
     counts.latency.write(&mut page);
+    // Weave Net's controller has these two of the library that answers for it; one page is made at a time,
+    // and without failure.
+    let help = "Current number of scrapes being served.";
+    page.gauge("promhttp_metric_handler_requests_in_flight", help)
+        .sample(&[], 1);
+    let help = "Total number of scrapes by HTTP status code.";
+    let mut scrapes = page.counter("promhttp_metric_handler_requests_total", help);
+    for (code, count) in [("200", counts.scrapes), ("500", 0), ("503", 0)] {
+        scrapes.sample(&[("code", code)], count);
+    }
     gauges(&mut page, status);
     if let Some(process) = Process::read() {
         process.write(&mut page);
@@ -163,6 +173,12 @@ mod tests {
         let line = "weavenpc_blocked_connections_total{dport=\"80\",protocol=\"tcp\"} 3\n";
         assert!(page.contains(line), "{page}");
         assert!(page.contains("\nweavenpc_policy_enforcement_errors 0\n"));
+        let recorded = include_str!("../../../tests/vectors/cli/npc-metrics.txt");
+        let is_series = |line: &&str| !line.starts_with('#') && !line.starts_with("go_");
+        for line in recorded.lines().filter(is_series) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert!(page.contains(&format!("# TYPE {name} ")), "{name}");
+        }
     }
 
     #[test]

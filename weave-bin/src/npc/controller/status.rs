@@ -63,6 +63,8 @@ pub(in crate::npc) struct Counts {
     pub(in crate::npc) cut_connections: u64,
     #[serde(default)]
     pub(in crate::npc) latency: super::latency::Latency,
+    #[serde(default)]
+    pub(in crate::npc) scrapes: u64,
     pub(in crate::npc) blocked: u64,
     pub(in crate::npc) audited: u64,
     pub(in crate::npc) log_suppressed: u64,

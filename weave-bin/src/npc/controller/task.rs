@@ -73,6 +73,8 @@ pub(super) struct Task {
     /// When the first news came that the kernel does not have yet.
     news_at: Option<Instant>,
     pub(super) latency: Latency,
+    /// How often metrics were asked for.
+    pub(super) scrapes: u64,
 }
 
 enum Wake {
@@ -114,6 +116,7 @@ impl Task {
             is_programmed: false,
             news_at: None,
             latency: Latency::default(),
+            scrapes: 0,
         };
         task.carry();
         if task.settings.fails_closed {
@@ -273,6 +276,7 @@ impl Task {
             }
             Request::Metrics(reply) => {
                 let page = super::metrics::page(&self.status(), &self.journal.counts);
+                self.scrapes += 1;
                 let _ = reply.send(page);
             }
             Request::Explain(question, reply) => {

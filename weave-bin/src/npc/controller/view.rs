@@ -68,6 +68,7 @@ impl Task {
             commit_seconds: tally.total.as_secs_f64(),
             cut_connections: tally.cut,
             latency: self.latency,
+            scrapes: self.scrapes,
             blocked: journal.total(),
             audited: journal.audited,
             log_suppressed: journal.suppressed,
