@@ -15,6 +15,8 @@ pub(crate) struct Process {
     started: f64,
     /// Virtual memory, in bytes.
     virtual_bytes: f64,
+    /// Most virtual memory, in bytes.
+    most_virtual_bytes: f64,
     /// Resident memory, in bytes.
     resident_bytes: f64,
     /// Open file descriptors.
@@ -57,17 +59,19 @@ impl Process {
             line.split_whitespace().next()?.parse::<f64>().ok()
         };
         let boot = kernel.lines().find_map(|line| line.strip_prefix("btime "));
-        let files = limits
-            .lines()
-            .find_map(|line| line.strip_prefix("Max open files"));
-        let files = files?.split_whitespace().next()?;
+        let limit = |name: &str| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+            let soft = line.split_whitespace().next()?;
+            Some(soft.parse().unwrap_or(UNLIMITED))
+        };
         Some(Self {
             cpu: (field(14)? + field(15)?) / TICKS,
             started: boot?.trim().parse::<f64>().ok()? + field(22)? / TICKS,
             virtual_bytes: kilobytes("VmSize:")? * 1024.0,
             resident_bytes: kilobytes("VmRSS:")? * 1024.0,
             open_files: 0.0,
-            most_files: files.parse().unwrap_or(f64::INFINITY),
+            most_files: limit("Max open files")?,
+            most_virtual_bytes: limit("Max address space")?,
         })
     }
 
@@ -104,12 +108,19 @@ impl Process {
                 "Virtual memory size in bytes.",
                 self.virtual_bytes,
             ),
+            (
+                "process_virtual_memory_max_bytes",
+                "Maximum amount of virtual memory available in bytes.",
+                self.most_virtual_bytes,
+            ),
         ] {
             page.gauge(name, help).value(value);
         }
     }
 }
 
+/// What Prometheus clients say where there is no limit: 2^64.
+const UNLIMITED: f64 = 18_446_744_073_709_551_616.0;
 /// Ticks a second of the times in `/proc`: `USER_HZ`, which is 100 on every platform the kernel
 /// supports but alpha.
 const TICKS: f64 = 100.0;
@@ -123,7 +134,9 @@ mod tests {
         let stat = "7 (we) ) ave) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 2 0 1000 5 6";
         let status = "VmSize:\t    2000 kB\nVmRSS:\t 1000 kB\n";
         let kernel = "cpu 1\nbtime 1795211000\n";
-        let limits = "Limit Soft Hard Units\nMax open files            1024   4096   files\n";
+        let limits = "Limit Soft Hard Units\n\
+                      Max open files            1024   4096   files\n\
+                      Max address space         unlimited   unlimited   bytes\n";
 
         let process = Process::parse(stat, status, kernel, limits).unwrap();
 
@@ -131,6 +144,7 @@ mod tests {
         assert_eq!(process.started, 1_795_211_010.0);
         assert_eq!(process.resident_bytes, 1_024_000.0);
         assert_eq!(process.most_files, 1024.0);
+        assert_eq!(process.most_virtual_bytes, UNLIMITED);
         assert_eq!(Process::parse("7 (x", status, kernel, limits), None);
     }
 

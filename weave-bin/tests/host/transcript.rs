@@ -174,7 +174,7 @@ fn recorded_command_lines_say_what_they_said() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(compared, 26);
+    assert_eq!(compared, 25);
 
     let odd = typed(&node, "status bogus");
     assert!(
