@@ -139,6 +139,29 @@ fn manual() -> Vec<u8> {
     text
 }
 
+/// The manual page of a program, with its own commands.
+fn program_manual(mut program: Command) -> Vec<u8> {
+    program.build();
+    let mut text = Vec::new();
+    let man = Man::new(program.clone());
+    man.render_title(&mut text).unwrap();
+    man.render_name_section(&mut text).unwrap();
+    man.render_synopsis_section(&mut text).unwrap();
+    man.render_options_section(&mut text).unwrap();
+    for command in program.get_subcommands() {
+        let mut roff = Roff::new();
+        roff.control("SH", [command.get_bin_name().unwrap()]);
+        roff.text([roman(command.get_about().unwrap().to_string())]);
+        roff.to_writer(&mut text).unwrap();
+        let mut options = Vec::new();
+        let man = Man::new(command.clone());
+        man.render_options_section(&mut options).unwrap();
+        let options = String::from_utf8(options).unwrap();
+        text.extend(options.replace(".SH OPTIONS\n", "").bytes());
+    }
+    text
+}
+
 /// Every file and what is in it.
 fn files() -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = vec![
@@ -155,10 +178,10 @@ fn files() -> Vec<(PathBuf, Vec<u8>)> {
             .iter()
             .find(|(word, _)| *word == program.get_name())
             .unwrap();
-        let mut text = Vec::new();
-        let program = program.name(*name).disable_help_subcommand(true);
-        Man::new(program).render(&mut text).unwrap();
-        files.push((format!("man/{name}.1").into(), text));
+        files.push((
+            format!("man/{name}.1").into(),
+            program_manual(program.name(*name)),
+        ));
     }
     files
 }
