@@ -1,7 +1,7 @@
 //! Per-interface settings under `/proc/sys/net`.
 //!
 //! Invariant: reads and writes concern the network namespace of the calling thread, so callers run
-//! them by [`Namespace::run`](crate::netns::Namespace::run). A setting whose file is absent (IPv6
+//! them by [`Namespace::visit`](crate::netns::Namespace::visit). A setting whose file is absent (IPv6
 //! switched off, an old kernel) is no error: it reads as absent and writing it does nothing.
 
 use std::{collections::BTreeMap, fmt, fs, io, path::PathBuf};

@@ -46,6 +46,29 @@ fn a_namespace_is_a_fresh_one_and_only_equal_to_itself() {
 }
 
 #[test]
+fn a_visitor_comes_home_also_when_it_panics() {
+    if !root() {
+        return;
+    }
+    let scratch = Scratch::new("visit");
+    let home = Namespace::current().unwrap();
+    let here = || Namespace::current().unwrap();
+
+    let (inside, thread) = scratch
+        .namespace
+        .visit(|| (here(), std::thread::current().id()))
+        .unwrap();
+    assert!(inside.is_same_as(&scratch.namespace));
+    assert_eq!(thread, std::thread::current().id());
+    assert!(here().is_same_as(&home));
+
+    let visit = || scratch.namespace.visit(|| panic!("on purpose"));
+    assert!(std::panic::catch_unwind(visit).is_err());
+    assert!(here().is_same_as(&home));
+    assert!(home.visit(|| here().is_same_as(&home)).unwrap());
+}
+
+#[test]
 fn a_name_cannot_be_created_twice() {
     if !root() {
         return;

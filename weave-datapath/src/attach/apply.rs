@@ -101,9 +101,12 @@ impl Ends<'_> {
     async fn observe(&mut self) -> Result<Observed, Error> {
         let request = self.request;
         let failed = |error| unobserved(request, error);
-        let (bridge, pod) = tokio::try_join!(
+        let first_name = host_names(&request.container_id).next();
+        let first_name = first_name.expect("invariant: there are names for every container id");
+        let (bridge, pod, first) = tokio::try_join!(
             self.host.link_by_name(&request.bridge),
             self.pod.link_by_name(&request.ifname),
+            self.host.link_by_name(&first_name),
         )
         .map_err(failed)?;
         let name = || request.bridge.clone();
@@ -121,9 +124,13 @@ impl Ends<'_> {
         }
         self.pair = None;
         let Some(pod) = pod else {
+            let host_name = match first {
+                None => first_name,
+                Some(_) => self.free_name().await?,
+            };
             return Ok(Observed {
                 bridge,
-                host_name: self.free_name().await?,
+                host_name,
                 existing: None,
             });
         };
@@ -142,13 +149,13 @@ impl Ends<'_> {
         let (addresses, routes) =
             tokio::try_join!(self.pod.addresses(pod.index), self.pod.routes())
                 .map_err(|error| unobserved(request, error))?;
-        let on_host = steps::host_settings(&host.name);
-        let in_pod = steps::pod_settings(&pod.name, request.has_v6());
-        let (host_settings, pod_settings) = tokio::try_join!(
-            values(self.host_namespace, on_host),
-            values(&request.netns, in_pod)
-        )
-        .map_err(|error| unobserved(request, error))?;
+        let on_host = &steps::host_settings(&host.name);
+        let in_pod = &steps::pod_settings(&pod.name, request.has_v6());
+        let values = |namespace, wanted| {
+            values(namespace, wanted).map_err(|error| unobserved(request, error))
+        };
+        let host_settings = values(self.host_namespace, on_host)?;
+        let pod_settings = values(&request.netns, in_pod)?;
         Ok(Existing {
             host,
             pod,
@@ -187,9 +194,10 @@ impl Ends<'_> {
         }
     }
 
+    /// A name that no link of the host has, given that the first is taken.
     async fn free_name(&self) -> Result<String, Error> {
         let request = self.request;
-        for name in host_names(&request.container_id) {
+        for name in host_names(&request.container_id).skip(1) {
             let taken = self.host.link_by_name(&name).await;
             if taken.map_err(|error| unobserved(request, error))?.is_none() {
                 return Ok(name);
@@ -318,7 +326,7 @@ impl Ends<'_> {
             }
             Ok(true)
         };
-        namespace.run(work)?
+        namespace.visit(work)?
     }
 
     /// Waits until frames sent from the pod really leave: right after an end comes up, the kernel
@@ -374,9 +382,9 @@ fn accept_missing(outcome: Result<(), netlink::Error>) -> Result<bool, netlink::
     }
 }
 
-async fn values(namespace: &Namespace, wanted: Vec<Setting>) -> Result<Values, StepError> {
-    let read = move || sysctl::read(wanted.iter().map(|setting| &setting.key));
-    Ok(namespace.run_async(read).await?)
+fn values(namespace: &Namespace, wanted: &[Setting]) -> Result<Values, StepError> {
+    let read = || sysctl::read(wanted.iter().map(|setting| &setting.key));
+    Ok(namespace.visit(read)?)
 }
 
 fn unobserved(request: &Request, error: impl Into<StepError>) -> Error {

@@ -37,7 +37,7 @@ impl Netlink {
         Ok(Self { handle })
     }
 
-    /// Opens a socket inside `namespace`, by a thread of its own, and serves it here.
+    /// Opens a socket inside `namespace` and serves it here.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`Error::Namespace`].
@@ -46,7 +46,7 @@ impl Netlink {
     /// As [`open`](Self::open).
     pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
         let runtime = runtime()?;
-        let (connection, handle) = namespace.run(|| {
+        let (connection, handle) = namespace.visit(|| {
             let _inside = runtime.enter();
             connect()
         })??;

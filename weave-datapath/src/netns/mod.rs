@@ -1,9 +1,10 @@
 //! Network namespaces: open, create by name, enter.
 //!
-//! Invariant: a thread that entered a namespace is never used again. [`Namespace::run`] starts a
+//! Invariant: whoever calls is in the same namespace before and after. [`Namespace::run`] starts a
 //! fresh OS thread (unless the caller is in the namespace already), moves it there, runs the closure
-//! and lets the thread end, so the threads of an async runtime keep the namespace they started in. Sockets and netlink handles
-//! opened inside stay bound to the namespace and can be used from anywhere.
+//! and lets the thread end; [`Namespace::visit`] moves the calling thread there and back. So the
+//! threads of an async runtime keep the namespace they started in. Sockets and netlink handles opened
+//! inside stay bound to the namespace and can be used from anywhere.
 
 use std::{
     fs::{File, OpenOptions},
@@ -130,6 +131,29 @@ impl Namespace {
         })
     }
 
+    /// Runs `work` inside this namespace on the calling thread, which is back in its own when this
+    /// returns or `work` panics.
+    ///
+    /// For work that does not wait, such as opening a socket: a visit costs a few microseconds, where
+    /// a thread costs 50 and a turn of the scheduler.
+    ///
+    /// # Errors
+    /// [`Error::Open`] when the thread's own namespace cannot be opened, [`Error::Enter`] when this
+    /// one cannot be entered. `work` did not run then.
+    ///
+    /// # Aborts
+    /// Ends the process when the kernel does not let the thread back, which it does but for lack of
+    /// memory: whatever ran on the thread later would be done in the wrong namespace.
+    pub fn visit<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let home = Self::current()?;
+        if home.is_same_as(self) {
+            return Ok(work());
+        }
+        self.enter_current_thread()?;
+        let _way_back = WayBack(home);
+        Ok(work())
+    }
+
     /// As [`run`](Self::run), without blocking the calling task.
     ///
     /// # Errors
@@ -184,6 +208,18 @@ impl AsFd for Namespace {
 impl AsRawFd for Namespace {
     fn as_raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+}
+
+/// Takes the thread back to its namespace, also when it unwinds.
+struct WayBack(Namespace);
+
+impl Drop for WayBack {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.enter_current_thread() {
+            tracing::error!(%error, "a thread cannot return to its network namespace, ending");
+            std::process::abort();
+        }
     }
 }
 
