@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use nix::unistd::geteuid;
@@ -57,8 +58,21 @@ impl Host {
 
     fn plugin_for(&self, ifname: &str, command: &str, id: &str, pod: &str, config: &str) -> Output {
         let program = PathBuf::from("/run").join(&self.name).join("bin/weave-net");
+        self.call(&program, ifname, command, id, pod, config)
+    }
+
+    /// A call of any plugin.
+    fn call(
+        &self,
+        program: &Path,
+        ifname: &str,
+        command: &str,
+        id: &str,
+        pod: &str,
+        config: &str,
+    ) -> Output {
         let run = || {
-            let mut child = Command::new(&program)
+            let mut child = Command::new(program)
                 .env("CNI_COMMAND", command)
                 .env("CNI_CONTAINERID", id)
                 .env("CNI_NETNS", named_path(pod))
@@ -252,6 +266,66 @@ fn a_pod_is_checked_and_what_no_runtime_lists_is_collected() {
     assert_eq!(stdout(&found)["code"], 103, "{}", stdout(&found));
 }
 
+/// Where the plugin `portmap` of the CNI project is.
+fn portmap() -> Option<PathBuf> {
+    let named = std::env::var_os("CNI_PATH").unwrap_or_default();
+    let usual = ["/opt/cni/bin", "/usr/lib/cni"].map(PathBuf::from);
+    let mut all = std::env::split_paths(&named).chain(usual);
+    all.find_map(|directory| Some(directory.join("portmap")).filter(|path| path.is_file()))
+}
+
+/// `plugin` as the next one of a chain that began with `first`, whose result it is given.
+fn chained(plugin: &str, first: &Output) -> Value {
+    let mut result = stdout(first);
+    result["cniVersion"] = "1.0.0".into();
+    serde_json::json!({
+        "cniVersion": "1.0.0", "name": "weave", "type": plugin, "snat": true,
+        "runtimeConfig": {"portMappings": [
+            {"hostPort": 8099, "containerPort": 80, "protocol": "tcp"}]},
+        "prevResult": result,
+    })
+}
+
+#[test]
+fn a_chained_portmap_opens_a_port_of_the_host() {
+    let Some(portmap) = portmap().filter(|_| geteuid().is_root()) else {
+        println!("skipped: needs root and the plugin portmap");
+        return;
+    };
+    let host = Host::up("port");
+    let pod = host.pod(1);
+    let first = host.plugin("ADD", ID, &pod, &CONFIG.replace("1.1.0", "1.0.0"));
+    assert_ok(&first);
+    let config = chained("portmap", &first);
+    let call = |command| host.call(&portmap, "eth0", command, ID, &pod, &config.to_string());
+    let listen = || TcpListener::bind("0.0.0.0:80").unwrap();
+    let inside = Namespace::open(named_path(&pod)).unwrap();
+    let listener = inside.run(listen).unwrap();
+    let limit = std::time::Duration::from_millis(500);
+    let reaches = |address: &str| {
+        let address = address.parse().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, limit).is_ok();
+        host.namespace().run(connect).unwrap()
+    };
+
+    let second = call("ADD");
+
+    assert_ok(&second);
+    // What the last plugin says is what the runtime keeps: all of ours is still in it.
+    for part in ["ips", "interfaces", "routes"] {
+        assert_eq!(stdout(&second)[part], stdout(&first)[part], "{part}");
+    }
+    assert!(reaches("198.18.0.1:8099"));
+    let (_, seen) = listener.accept().unwrap();
+    let bridge = stdout(&first)["routes"][0]["gw"].clone();
+    assert_eq!(Value::from(seen.ip().to_string()), bridge);
+    assert!(reaches("127.0.0.1:8099"));
+
+    assert_ok(&call("DEL"));
+    assert!(!reaches("198.18.0.1:8099"));
+    assert_ok(&host.plugin("DEL", ID, &pod, CONFIG));
+}
+
 /// A daemon in the place of the lab's; it ends with the test.
 struct Daemon(std::process::Child);
 
@@ -264,7 +338,7 @@ impl Drop for Daemon {
 
 #[test]
 fn pods_live_on_ipv6_alone() {
-    if !geteuid().is_root() || !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+    if !geteuid().is_root() || !Path::new("/proc/sys/net/ipv6").exists() {
         println!("skipped: needs root and IPv6");
         return;
     }
@@ -303,10 +377,10 @@ fn pods_live_on_ipv6_alone() {
         addresses.push(net.addr());
     }
     let at = |pod: &str| Namespace::open(named_path(pod)).unwrap();
-    let bound = at(&pods[0]).run(|| std::net::TcpListener::bind((addresses[0], 0)));
+    let bound = at(&pods[0]).run(|| TcpListener::bind((addresses[0], 0)));
     let target = bound.unwrap().unwrap();
     let there = target.local_addr().unwrap();
-    let connected = at(&pods[1]).run(|| std::net::TcpStream::connect(there));
+    let connected = at(&pods[1]).run(|| TcpStream::connect(there));
     let from = connected.unwrap().unwrap().local_addr().unwrap().ip();
     assert_eq!(from, addresses[1]);
 

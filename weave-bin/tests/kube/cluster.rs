@@ -109,6 +109,10 @@ impl Cluster {
 
     /// Starts the weave container of node `number`, with a mesh and no data path.
     fn start(&mut self, number: usize) {
+        self.start_with(number, &[]);
+    }
+
+    fn start_with(&mut self, number: usize, env: &[(&str, &str)]) {
         let directory = self.directory(number).display().to_string();
         let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
         command
@@ -119,6 +123,7 @@ impl Cluster {
             .env("HOST_ROOT", &directory)
             .env("DB_PREFIX", format!("{directory}/weave-net"))
             .env("KUBECONFIG", format!("{directory}/kubeconfig"))
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(format!("{directory}/log")).unwrap());
@@ -178,9 +183,13 @@ impl Cluster {
 
     /// Who owns what, as node `number` sees it; empty while it knows no ring.
     fn ring(&self, number: usize) -> Vec<(String, String)> {
+        self.ring_of(number, "IPAM")
+    }
+
+    fn ring_of(&self, number: usize, family: &str) -> Vec<(String, String)> {
         let report = self.report(number);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let entries = report["IPAM"]["Entries"].as_array();
+        let entries = report[family]["Entries"].as_array();
         entries
             .into_iter()
             .flatten()
@@ -345,6 +354,56 @@ async fn what_a_deleted_node_had_is_usable_and_the_node_comes_back() {
     cluster.until_one_ring(&all).await;
     let log = cluster.log(COUNT);
     assert!(log.contains("removing persisted data"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seed_of_the_ipv6_ring_that_lost_its_disk_hears_the_ring() {
+    let Some(mut cluster) = Cluster::new("six").await else {
+        return;
+    };
+    if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        println!("skipped: needs IPv6");
+        return;
+    }
+    let both = &[("IPALLOC_RANGE", "10.32.0.0/12,fd00:10:32::/64")];
+    let one_ring = async |cluster: &Cluster| {
+        cluster.until_one_ring(&[1, 2]).await;
+        until("both agree on one IPv6 ring", 60, async || {
+            let ring = cluster.ring_of(1, "IPAM6");
+            !ring.is_empty() && ring == cluster.ring_of(2, "IPAM6")
+        })
+        .await;
+    };
+    cluster.start_with(1, both);
+    cluster.until_one_ring(&[1]).await;
+    cluster.start_with(2, both);
+    one_ring(&cluster).await;
+    let given = cluster.ask(2, "POST", "/ip/pod-2?family=all").unwrap();
+    assert!(given.is_success(), "{}", given.body);
+    let seed = cluster.report(1)["Router"]["Name"].clone();
+    let map = cluster.fake.map();
+    assert_eq!(map["data"]["ring-seeds-ipv6"], format!("[{seed}]"));
+
+    cluster.kill(1);
+    cluster.forget(1);
+    cluster.start_with(1, both);
+
+    one_ring(&cluster).await;
+    let log = cluster.log(1);
+    assert!(log.contains("waiting to hear it from the others"), "{log}");
+    for number in [1, 2] {
+        let log = cluster.log(number);
+        assert!(!log.contains("contradicts ours"), "{log}");
+    }
+    assert_eq!(cluster.fake.map()["data"], map["data"]);
+    // What either gives is no other's.
+    let other = cluster.ask(1, "POST", "/ip/pod-1?family=all").unwrap();
+    assert!(other.is_success(), "{}", other.body);
+    let words =
+        |text: &str| -> BTreeSet<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let (given, other) = (words(&given.body), words(&other.body));
+    assert_eq!((given.len(), other.len()), (2, 2), "{given:?} {other:?}");
+    assert!(given.is_disjoint(&other), "{given:?} {other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use weave_bin::kube::api::Api;
 use weave_bin::kube::daemon::Daemon;
 use weave_bin::kube::membership;
+use weave_bin::kube::quorum::Start;
 use weave_bin::kube::record::Me;
 use weave_bin::kube::state::{Board, Cluster};
 use weave_bin::kube::task::{self, Setup};
@@ -203,6 +204,43 @@ async fn life_of_a_cluster(config: &Config, admin: &Client) {
         mesh.targets(NAMES[0]) == ["203.0.113.2", "203.0.113.9"]
     })
     .await;
+    seed_of_ipv6(config, admin).await;
+}
+
+/// Of two peers that ask at once how their IPv6 ring starts, one becomes its seed; when it asks again it
+/// has lost the ring, and is to hear it from the other.
+async fn seed_of_ipv6(config: &Config, admin: &Client) {
+    let api = Api::new(config.clone()).unwrap();
+    let nodes = api.nodes().await.unwrap();
+    let me = |number: usize| Me {
+        peer: NAMES[number].to_owned(),
+        node: format!("host-{number}"),
+        uid: None,
+    };
+    let (one, other) = (me(0), me(1));
+
+    let asked = tokio::join!(
+        membership::decide_ipv6(&api, &one, &nodes),
+        membership::decide_ipv6(&api, &other, &nodes),
+    );
+
+    let map = send(admin, "GET", CONFIG_MAP, Value::Null).await;
+    let written: Vec<String> =
+        serde_json::from_str(map["data"]["ring-seeds-ipv6"].as_str().unwrap()).unwrap();
+    let seed = Start::Seed(written.clone());
+    assert_eq!(asked, (Ok(seed.clone()), Ok(seed.clone())));
+    let (first, second) = if written == [one.peer.clone()] {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    assert_eq!(written, [first.peer.clone()]);
+    let list = peers(admin).await;
+    let again = membership::decide_ipv6(&api, &first, &nodes).await;
+    assert_eq!(again, Ok(Start::Observer));
+    let again = membership::decide_ipv6(&api, &second, &nodes).await;
+    assert_eq!(again, Ok(seed));
+    assert_eq!(peers(admin).await, list);
 }
 
 // ===== our own server =====
