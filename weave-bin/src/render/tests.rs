@@ -173,3 +173,31 @@ fn a_static_pod_needs_no_account() {
         Some(&json!("10.0.0.1"))
     );
 }
+
+#[test]
+fn the_image_has_every_program_of_the_manifest() {
+    let scratch = std::env::temp_dir().join(format!("weave-image-{}", std::process::id()));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/image");
+    let mut layout = std::process::Command::new(script);
+    let output = layout.arg(&scratch).arg("/bin/true").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let root = scratch.join("root");
+    let program = std::fs::canonicalize(root.join("home/weave/weave")).unwrap();
+
+    let document = render("");
+    let pod = pod(&document);
+    let containers = [&pod["initContainers"], &pod["containers"]];
+    let named = containers
+        .iter()
+        .flat_map(|list| list.as_array().unwrap())
+        .map(|container| container["command"][0].as_str().unwrap().to_owned());
+    let of_scripts = ["weaver", "kube-utils", "weave"].map(|name| format!("/home/weave/{name}"));
+    let of_images = ["weave-npc", "weaveutil"].map(|name| format!("/usr/bin/{name}"));
+    for path in named.chain(of_scripts).chain(of_images) {
+        let place = std::fs::canonicalize(root.join(&path[1..])).unwrap();
+        assert_eq!(place, program, "{path}");
+    }
+    let containerfile = std::fs::read_to_string(scratch.join("Containerfile")).unwrap();
+    assert!(containerfile.contains("FROM scratch\nCOPY root /\n"));
+    std::fs::remove_dir_all(&scratch).unwrap();
+}
