@@ -18,6 +18,7 @@ pub mod lab;
 pub mod launch;
 pub mod logging;
 pub mod npc;
+pub mod picture;
 pub mod pods;
 pub mod render;
 pub mod status;

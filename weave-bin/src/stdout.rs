@@ -12,6 +12,14 @@ pub(crate) fn show(text: impl Display) {
     let _unread = write!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
+/// [`show`] for who goes on writing: whether somebody still reads.
+pub(crate) fn try_show(text: impl Display) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    write!(stdout, "{text}")
+        .and_then(|()| stdout.flush())
+        .is_ok()
+}
+
 /// [`show`] for a line.
 pub(crate) fn show_line(text: impl Display) {
     show(format_args!("{text}\n"));

@@ -257,3 +257,81 @@ fn a_reader_that_went_away_is_no_panic() {
         assert_ne!(output.status.code(), Some(101), "{words:?}");
     }
 }
+
+/// The lines a program wrote to standard error, each of them JSON.
+fn json_lines(words: &[&str], variable: &str) -> Vec<Value> {
+    let output = Command::new(env!("CARGO_BIN_EXE_weave"))
+        .args(words)
+        .env("WEAVE_LOG_FORMAT", variable)
+        .env_remove("WEAVE_HTTP_ADDR")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let read = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{words:?}: {line}"));
+    text.lines().map(read).collect()
+}
+
+#[test]
+fn every_program_writes_json_from_its_first_line_on() {
+    for (words, variable, level) in [
+        (
+            &["weaver", "--log-format=json", "--bogus"][..],
+            "text",
+            "fatal",
+        ),
+        (&["weaver", "--port=x"], "json", "fatal"),
+        (
+            &["weave-npc", "--log-format", "json", "--bogus"],
+            "",
+            "fatal",
+        ),
+        (&["weave-npc", "--control-addr=here"], "json", "fatal"),
+        (&["weave-net"], "json", "info"),
+    ] {
+        let lines = json_lines(words, variable);
+
+        let last = lines
+            .last()
+            .unwrap_or_else(|| panic!("{words:?} says nothing"));
+        assert_eq!(last["level"], level, "{words:?}: {last}");
+        assert!(last["time"].as_str().unwrap().ends_with('Z'), "{last}");
+        assert!(!last["message"].as_str().unwrap().is_empty(), "{last}");
+    }
+}
+
+#[test]
+fn the_table_and_the_page_are_printed_by_commands() {
+    let running = Running::start("top");
+
+    let page = weave(&running.address, &["report", "--html"]);
+    let once = weave(&running.address, &["top", "--once"]);
+    let json = weave(&running.address, &["top", "--once", "--json"]);
+    let tried = weave(&running.address, &["connectivity", "--json"]);
+
+    assert_eq!(page.code, 0, "{}", page.stderr);
+    assert!(
+        page.stdout.starts_with("<!DOCTYPE html>"),
+        "{}",
+        page.stdout
+    );
+    assert_eq!(once.code, 0, "{}", once.stderr);
+    assert!(once.stdout.starts_with("host-0 "), "{}", once.stdout);
+    assert!(once.stdout.contains("0 of 10.32.0.0/12"), "{}", once.stdout);
+    let top: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!(top["seconds"].as_f64().unwrap() > 0.5, "{top}");
+    assert_eq!(top["node"]["nickname"], "host-0");
+    assert_eq!(
+        (tried.code, tried.stdout.as_str()),
+        (0, "[]\n"),
+        "{}",
+        tried.stderr
+    );
+    for words in [
+        &["top", "--once"][..],
+        &["connectivity"],
+        &["report", "--html"],
+    ] {
+        assert_eq!(weave(&nowhere(), words).code, 7, "{words:?}");
+    }
+}

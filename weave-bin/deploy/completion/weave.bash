@@ -31,6 +31,9 @@ _weave() {
             weave,connect)
                 cmd="weave__subcmd__connect"
                 ;;
+            weave,connectivity)
+                cmd="weave__subcmd__connectivity"
+                ;;
             weave,detach)
                 cmd="weave__subcmd__detach"
                 ;;
@@ -93,6 +96,9 @@ _weave() {
                 ;;
             weave,stop)
                 cmd="weave__subcmd__stop"
+                ;;
+            weave,top)
+                cmd="weave__subcmd__top"
                 ;;
             weave,version)
                 cmd="weave__subcmd__version"
@@ -206,7 +212,7 @@ _weave() {
 
     case "${cmd}" in
         weave)
-            opts="status report connect forget prime rmpeer ps attach detach expose hide dns-add dns-remove dns-args dns-lookup reset launch stop setup attach-bridge bridge-type completion version help weaver render lab npc weave-npc"
+            opts="status report connectivity top connect forget prime rmpeer ps attach detach expose hide dns-add dns-remove dns-args dns-lookup reset launch stop setup attach-bridge bridge-type completion version help weaver render lab npc weave-npc"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -277,6 +283,20 @@ _weave() {
             ;;
         weave__subcmd__connect)
             opts="--replace"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        weave__subcmd__connectivity)
+            opts="--json"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1508,7 +1528,7 @@ _weave() {
             return 0
             ;;
         weave__subcmd__report)
-            opts="-f"
+            opts="-f --html"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1595,6 +1615,20 @@ _weave() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        weave__subcmd__top)
+            opts="--json --once --interval"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         weave__subcmd__version)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1652,7 +1686,7 @@ _weave() {
             return 0
             ;;
         weave__subcmd__weaver)
-            opts="--bpf-dir --conn-limit --db-prefix --dns-domain --dns-fallback-timeout --dns-listen-address --dns-ttl --expect-npc --host --host-root --http-addr --ipalloc-cool-down --ipalloc-default-subnet --ipalloc-init --ipalloc-init-ipv6 --ipalloc-range --log-level --metrics-addr --min-protocol-version --mtu --name --nickname --no-discovery --no-dns --no-fastdp --no-overlay --no-masq-local --password --password-file --port --print-peer-name --resolv-conf --resume --status-addr --trusted-subnets --version --weave-bridge"
+            opts="--bpf-dir --conn-limit --db-prefix --dns-domain --dns-fallback-timeout --dns-listen-address --dns-ttl --expect-npc --host --host-root --http-addr --ipalloc-cool-down --ipalloc-default-subnet --ipalloc-init --ipalloc-init-ipv6 --ipalloc-range --log-format --log-level --metrics-addr --min-protocol-version --mtu --name --nickname --no-discovery --no-dns --no-fastdp --no-overlay --no-masq-local --password --password-file --port --print-peer-name --resolv-conf --resume --status-addr --trusted-subnets --version --weave-bridge"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1715,6 +1749,10 @@ _weave() {
                     return 0
                     ;;
                 --ipalloc-range)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -25,7 +25,9 @@ function __fish_weave_using_subcommand
 end
 
 complete -c weave -n "__fish_weave_needs_command" -f -a "status" -d 'what this peer knows, all of it or one page'
-complete -c weave -n "__fish_weave_needs_command" -f -a "report" -d 'everything as JSON, or what a Go template makes of it'
+complete -c weave -n "__fish_weave_needs_command" -f -a "report" -d 'everything as JSON, what a Go template makes of it, or the status page'
+complete -c weave -n "__fish_weave_needs_command" -f -a "connectivity" -d 'try the ways to peers, pods and Services, and say what to do'
+complete -c weave -n "__fish_weave_needs_command" -f -a "top" -d 'connections, overlays and rates, read again each second'
 complete -c weave -n "__fish_weave_needs_command" -f -a "connect" -d 'connect to more peers, or to these only'
 complete -c weave -n "__fish_weave_needs_command" -f -a "forget" -d 'no longer try these peers'
 complete -c weave -n "__fish_weave_needs_command" -f -a "prime" -d 'wait until addresses can be allocated'
@@ -55,6 +57,11 @@ complete -c weave -n "__fish_weave_needs_command" -f -a "npc" -d 'What network p
 complete -c weave -n "__fish_weave_needs_command" -f -a "weave-npc" -d 'run the policy controller'
 complete -c weave -n "__fish_weave_using_subcommand status" -l json -d 'print JSON'
 complete -c weave -n "__fish_weave_using_subcommand report" -s f -d 'a Go template over the report' -r
+complete -c weave -n "__fish_weave_using_subcommand report" -l html -d 'the status page, one file for a browser'
+complete -c weave -n "__fish_weave_using_subcommand connectivity" -l json -d 'print JSON'
+complete -c weave -n "__fish_weave_using_subcommand top" -l json -d 'print JSON'
+complete -c weave -n "__fish_weave_using_subcommand top" -l once -d 'one table, and an end'
+complete -c weave -n "__fish_weave_using_subcommand top" -l interval -d 'seconds between readings'
 complete -c weave -n "__fish_weave_using_subcommand connect" -l replace -d 'forget the peers that were given before'
 complete -c weave -n "__fish_weave_using_subcommand ps" -l json -d 'print JSON'
 complete -c weave -n "__fish_weave_using_subcommand attach" -l no-multicast-route -d 'give it no route to multicast groups'
@@ -81,6 +88,7 @@ complete -c weave -n "__fish_weave_using_subcommand weaver" -l ipalloc-default-s
 complete -c weave -n "__fish_weave_using_subcommand weaver" -l ipalloc-init -d 'who starts the ring: consensus=N, seed=PEER_NAME,... or observer; else a vote' -r
 complete -c weave -n "__fish_weave_using_subcommand weaver" -l ipalloc-init-ipv6 -d 'who starts the IPv6 ring beside an IPv4 one; else as --ipalloc-init' -r
 complete -c weave -n "__fish_weave_using_subcommand weaver" -l ipalloc-range -d 'range of the pods\' addresses, or one IPv4 and one IPv6; without it none are allocated' -r
+complete -c weave -n "__fish_weave_using_subcommand weaver" -l log-format -d 'text or json; else WEAVE_LOG_FORMAT [text]' -r
 complete -c weave -n "__fish_weave_using_subcommand weaver" -l log-level -d 'least important messages to log: debug, info, warning or error [info]' -r
 complete -c weave -n "__fish_weave_using_subcommand weaver" -l metrics-addr -d 'metrics alone, over HTTP; as --http-addr' -r
 complete -c weave -n "__fish_weave_using_subcommand weaver" -l min-protocol-version -d 'lowest mesh protocol version to accept; 1 introduces itself in clear [2]' -r
@@ -302,7 +310,7 @@ complete -c weave -n "__fish_weave_using_subcommand npc; and __fish_seen_subcomm
 complete -c weave -n "__fish_weave_using_subcommand npc; and __fish_seen_subcommand_from rules" -l addr -d 'Its control address: IP:PORT or the path of a socket' -r
 complete -c weave -n "__fish_weave_using_subcommand npc; and __fish_seen_subcommand_from rules" -l json -d 'Print JSON instead of text'
 complete -c weave -n "__fish_weave_using_subcommand weave-npc" -l control-addr -d 'address or socket that answers status, explain and the CNI plugin [127.0.0.1:6785]' -r
-complete -c weave -n "__fish_weave_using_subcommand weave-npc" -l log-format -d 'text or json, for blocked connections [text]' -r
+complete -c weave -n "__fish_weave_using_subcommand weave-npc" -l log-format -d 'text or json; else WEAVE_LOG_FORMAT. In json a blocked connection has its whole record [text]' -r
 complete -c weave -n "__fish_weave_using_subcommand weave-npc" -l log-level -d 'debug, info, warning or error [debug]' -r
 complete -c weave -n "__fish_weave_using_subcommand weave-npc" -l manifests -d 'take objects from the files of this directory instead of a cluster' -r
 complete -c weave -n "__fish_weave_using_subcommand weave-npc" -l metrics-addr -d 'address of /metrics; empty is off [:6781]' -r

@@ -15,6 +15,7 @@ use weave_mesh::peer::PeerName;
 
 use super::flags::{Flag, FlagError, Parsed};
 use crate::host::backend::Backend;
+use crate::logging::{FORMAT_VARIABLE, Format};
 
 mod dns;
 mod help;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub bpf_dir: PathBuf,
     /// Least important messages to log.
     pub log_level: crate::logging::Level,
+    /// How they are written.
+    pub log_format: Format,
     /// Where the passwords of connections come from.
     pub passwords: PasswordSource,
     /// Networks whose frames need no encryption.
@@ -162,6 +165,16 @@ impl ListenAddress {
             Err(_) => Err(format!(
                 "{text:?} is neither IP:PORT nor the absolute path of a socket"
             )),
+        }
+    }
+}
+
+impl ListenAddress {
+    /// Whether nobody but this host reaches it.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
         }
     }
 }
@@ -266,6 +279,7 @@ impl Settings {
                 let text = format!("not a valid logrus Level: {level:?}");
                 SettingsError::Combination(text)
             })?,
+            log_format: log_format(&given, &env)?,
             passwords: passwords(&given, &env)?,
             trusted_subnets: trusted_subnets(&given)?,
             min_version: match number(&given, "min-protocol-version", "--min-protocol-version", 2)?
@@ -322,6 +336,21 @@ impl Settings {
         let has_tunnel = self.fastdp && self.overlay;
         self.listen.port().checked_add(1).filter(|_| has_tunnel)
     }
+}
+
+/// How the log is written: the flag, else the variable.
+fn log_format(
+    given: &Parsed,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Format, SettingsError> {
+    let variable = env(FORMAT_VARIABLE).filter(|text| !text.is_empty());
+    let (name, text) = match (given.value("log-format"), variable) {
+        (Some(text), _) => ("--log-format", text.to_owned()),
+        (None, Some(text)) => (FORMAT_VARIABLE, text),
+        (None, None) => return Ok(Format::default()),
+    };
+    text.parse()
+        .map_err(|_| bad(name, format!("{text:?} is neither text nor json")))
 }
 
 fn bad(flag: &'static str, reason: String) -> SettingsError {

@@ -5,12 +5,15 @@
 
 mod attach;
 mod bridges;
+mod connectivity;
+mod echo;
 mod expose;
 mod names;
 mod ps;
 mod reset;
 mod run;
 mod service;
+mod top;
 pub(crate) mod usage;
 
 use std::process::ExitCode;
@@ -28,6 +31,8 @@ pub(crate) enum Command {
     Status { page: Page, json: bool },
     /// The report as JSON.
     Report,
+    /// The status page for a browser.
+    Html,
     /// The report rendered by a template.
     Template(String),
     /// Connect to more peers, or to these only.
@@ -58,6 +63,10 @@ pub(crate) enum Command {
     Reset(reset::Reset),
     /// Who has which addresses.
     Ps { ids: Vec<String>, json: bool },
+    /// Try the ways to peers, pods and Services.
+    Connectivity { json: bool },
+    /// Who is connected by what, again and again.
+    Top(top::Options),
     /// Join a namespace to the network.
     Attach {
         wanted: Vec<expose::Wanted>,
@@ -172,6 +181,8 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "dns-lookup" => names::parse_lookup(arguments),
         "reset" => reset::parse(arguments),
         "ps" => Ok(ps(arguments)),
+        "connectivity" => connectivity::parse(arguments),
+        "top" => top::parse(arguments),
         "attach" => attach::parse_attach(arguments),
         "detach" => attach::parse_detach(arguments),
         "setup" | "setup-cni" => none(arguments).map(|()| Command::Setup),
@@ -240,6 +251,7 @@ fn ps(arguments: &[String]) -> Command {
 fn report(arguments: &[String]) -> Result<Command, Misuse> {
     match arguments {
         [] => Ok(Command::Report),
+        [flag] if flag == "--html" => Ok(Command::Html),
         [flag, template] if flag == "-f" => Ok(Command::Template(template.clone())),
         _ => Err(Misuse::Usage),
     }

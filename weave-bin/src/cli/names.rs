@@ -153,7 +153,8 @@ pub(super) async fn docker_options(client: &Client, search: bool) -> Outcome {
     Outcome::success(options)
 }
 
-async fn ask(client: &Client, name: &str) -> Result<Vec<Ipv4Addr>, Outcome> {
+/// The addresses of `name`, as the name server of this host tells them.
+pub(super) async fn ask(client: &Client, name: &str) -> Result<Vec<Ipv4Addr>, Outcome> {
     let failed = |text: String| Outcome::failure(1, text);
     let name = parse_name(&qualified(name)).map_err(failed)?;
     let body = Outcome::of(client.get("/dns-address-port").await).into_body()?;

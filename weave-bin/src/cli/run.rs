@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Command, Page, attach, bridges, expose, names, ps, reset, service};
+use super::{Command, Page, attach, bridges, connectivity, expose, names, ps, reset, service, top};
 use crate::http::REASON_HEADER;
 use crate::http::client::{Client, Error, Response, encode_component};
 use crate::launch::environment::Environment;
@@ -73,6 +73,11 @@ impl Outcome {
         self.code
     }
 
+    /// What is wrong, as it would be printed.
+    pub(super) fn said(&self) -> String {
+        self.stderr.trim_end().to_owned()
+    }
+
     /// Whether nobody answered.
     pub(super) fn is_unreachable(&self) -> bool {
         self.code == UNREACHABLE
@@ -104,6 +109,7 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
         Command::Status { page, json: true } => part_of_report(client, page).await,
         Command::Status { page, json: false } => status(client, page).await,
         Command::Report => Outcome::of(client.get_json("/report").await),
+        Command::Html => Outcome::of(client.get("/").await),
         Command::Template(template) => {
             let path = format!("/report?format={}", encode_component(&template));
             Outcome::of(client.get(&path).await).failures_become_1()
@@ -138,6 +144,8 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
             multicast,
         } => attach::attach(client, &wanted, &target, multicast).await,
         Command::Detach { wanted, target } => attach::detach(client, &wanted, &target).await,
+        Command::Connectivity { json } => connectivity::run(client, json).await,
+        Command::Top(options) => top::run(client, options).await,
         Command::Setup => setup(),
         Command::BridgeType => bridges::kind().await,
         Command::DnsArgs { search } => names::docker_options(client, search).await,

@@ -49,10 +49,29 @@ pub(crate) const COMMANDS: &[Usage] = &[
     .words(&["targets", "connections", "peers", "dns", "ipam"]),
     Usage::new(
         "report",
-        "[-f TEMPLATE]",
-        "everything as JSON, or what a Go template makes of it",
+        "[-f TEMPLATE | --html]",
+        "everything as JSON, what a Go template makes of it, or the status page",
     )
-    .options(&[("-f", "a Go template over the report")]),
+    .options(&[
+        ("-f", "a Go template over the report"),
+        ("--html", "the status page, one file for a browser"),
+    ]),
+    Usage::new(
+        "connectivity",
+        "[--json]",
+        "try the ways to peers, pods and Services, and say what to do",
+    )
+    .options(&[JSON]),
+    Usage::new(
+        "top",
+        "[--once] [--json] [--interval SECONDS]",
+        "connections, overlays and rates, read again each second",
+    )
+    .options(&[
+        JSON,
+        ("--once", "one table, and an end"),
+        ("--interval", "seconds between readings"),
+    ]),
     Usage::new(
         "connect",
         "[--replace] PEER...",

@@ -39,6 +39,7 @@ pub use error::{Code, Error};
 use version::Version;
 
 use crate::http::client::Client;
+use crate::logging;
 use crate::pods::spool;
 
 /// Reads a network configuration as the plugins do, to its last key.
@@ -256,7 +257,7 @@ impl Reply {
 
     fn print(&self) -> ExitCode {
         for line in &self.log {
-            eprintln!("weave-cni: {line}");
+            logging::note("weave-cni", line);
         }
         if let Some(value) = &self.stdout {
             let mut text = Vec::new();
@@ -270,7 +271,7 @@ impl Reply {
                     std::io::stdout().write_all(&text)
                 });
             if let Err(error) = written {
-                eprintln!("weave-cni: cannot write the result: {error}");
+                logging::note("weave-cni", &format!("cannot write the result: {error}"));
                 return ExitCode::FAILURE;
             }
         }

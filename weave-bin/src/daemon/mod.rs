@@ -53,7 +53,7 @@ pub fn run(words: &[String]) -> ExitCode {
         stdout::show_line(format_args!("weave {}", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
-    logging::start(settings.log_level);
+    logging::start(settings.log_level, settings.log_format);
     // One thread: the daemon moves no packets, and a second one would cost memory, not save time.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,7 +66,10 @@ pub fn run(words: &[String]) -> ExitCode {
         }
     };
     match runtime.block_on(serve(settings)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::settle();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             logging::fatal(&error.to_string());
             ExitCode::FAILURE

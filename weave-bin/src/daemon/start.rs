@@ -180,6 +180,7 @@ impl Daemon {
             reporter,
             keeps_local: settings.keep_local,
             policy: settings.expects_policy.then(crate::npc::control_address),
+            is_private: false,
         };
         daemon.spawn_http([control, status, metrics], parts);
         Ok(daemon)
@@ -300,13 +301,17 @@ impl Daemon {
         [control, status, metrics]: [Option<(Listener, ListenAddress)>; 3],
         parts: Control,
     ) {
+        let at = |address: &ListenAddress| Control {
+            is_private: address.is_private(),
+            ..parts.clone()
+        };
         if let Some((listener, address)) = control {
             info!("Listening for HTTP control messages on {address}");
-            self.spawn_server(listener, http::control(parts.clone()));
+            self.spawn_server(listener, http::control(at(&address)));
         }
         if let Some((listener, address)) = status {
             info!("Listening for status requests on {address}");
-            self.spawn_server(listener, http::status(parts.clone()));
+            self.spawn_server(listener, http::status(at(&address)));
         }
         if let Some((listener, address)) = metrics {
             info!("Listening for metrics requests on {address}");

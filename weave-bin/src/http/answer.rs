@@ -22,6 +22,16 @@ pub(super) fn text(text: String) -> Response {
     with_type(StatusCode::OK, text, "text/plain; charset=utf-8")
 }
 
+/// 200 with a page for browsers.
+pub(super) fn html(text: String) -> Response {
+    with_type(StatusCode::OK, text, "text/html; charset=utf-8")
+}
+
+/// 503, since there is no daemon to ask any more.
+pub(super) fn stopping() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")
+}
+
 /// 200 with JSON.
 pub(super) fn json(text: String) -> Response {
     with_type(StatusCode::OK, text, "application/json")

@@ -57,6 +57,17 @@ impl Client {
         self.address.to_string()
     }
 
+    /// Whether the daemon is on this host.
+    pub fn is_local(&self) -> bool {
+        match &self.address {
+            Address::Tcp(text) => {
+                let is_loopback = |address: std::net::SocketAddr| address.ip().is_loopback();
+                text.parse().is_ok_and(is_loopback) || text.starts_with("localhost:")
+            }
+            Address::Unix(_) => true,
+        }
+    }
+
     /// `GET path`.
     ///
     /// # Errors

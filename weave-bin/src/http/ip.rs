@@ -9,6 +9,7 @@ use axum::response::Response;
 use axum::routing::{delete, post};
 use ipnet::IpNet;
 use serde::Serialize;
+use tracing::info;
 use weave_ipam::address::{parse_address, parse_cidr, parse_subnet};
 
 use super::answer::{self, Refusal};
@@ -242,7 +243,10 @@ async fn leave(State(ipam): State<Rings>) -> Response {
 
 async fn take_over(State(ipam): State<Rings>, Path(peer): Path<String>) -> Response {
     match ipam.take_over(peer.clone()).await {
-        Ok(count) => answer::text(format!("{count} IPs taken over from {peer}\n")),
+        Ok(count) => {
+            info!("[http] {count} IPs taken over from {peer}");
+            answer::text(format!("{count} IPs taken over from {peer}\n"))
+        }
         Err(failure) => answer::failure(&failure, ""),
     }
 }

@@ -8,6 +8,7 @@ mod mesh;
 mod names;
 mod npc;
 mod pages;
+mod picture;
 mod serve;
 mod server;
 

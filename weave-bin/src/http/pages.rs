@@ -38,7 +38,7 @@ pub(super) fn metrics(control: Control) -> Router {
 
 async fn show(control: Control, render: fn(&Report) -> String) -> Response {
     let Some(report) = control.reporter.report().await else {
-        return stopping();
+        return answer::stopping();
     };
     let page = render(&report);
     let mut response = if page.is_empty() {
@@ -72,7 +72,7 @@ async fn report(
         }
     };
     let Some(report) = control.reporter.report().await else {
-        return stopping();
+        return answer::stopping();
     };
     let Some(template) = template else {
         return answer::json(report.to_json());
@@ -83,17 +83,13 @@ async fn report(
         Ok(Ok(page)) if page.is_empty() => answer::empty(),
         Ok(Ok(page)) => answer::text(page),
         Ok(Err(error)) => answer::not_run(&error.to_string()),
-        Err(_) => stopping(),
+        Err(_) => answer::stopping(),
     }
 }
 
 async fn measures(State(control): State<Control>) -> Response {
     match control.reporter.report().await {
         Some(report) => answer::measures(page::page(&report)),
-        None => stopping(),
+        None => answer::stopping(),
     }
-}
-
-fn stopping() -> Response {
-    answer::error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")
 }

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tracing::debug;
 use weave_mesh::tokio::Mesh;
 
-use super::{answer, ip, mesh, names, npc, pages};
+use super::{answer, ip, mesh, names, npc, pages, picture};
 use crate::actor::ipam::Rings;
 use crate::actor::keeper::Keeper;
 use crate::args::daemon::ListenAddress;
@@ -45,11 +45,14 @@ pub struct Control {
     pub keeps_local: bool,
     /// Where the policy controller answers, when one is expected.
     pub policy: Option<String>,
+    /// Whether nobody but this host reaches the address that is served.
+    pub is_private: bool,
 }
 
 /// Every path.
 pub fn control(control: Control) -> Router {
     let router = pages::routes(control.clone())
+        .merge(picture::routes(control.clone()))
         .merge(mesh::routes(control.clone()))
         .merge(npc::routes(control.clone()));
     let addresses = match control.ipam.zip(control.pods) {
@@ -62,7 +65,7 @@ pub fn control(control: Control) -> Router {
 
 /// The paths that only look.
 pub fn status(control: Control) -> Router {
-    finish(pages::routes(control))
+    finish(pages::routes(control.clone()).merge(picture::routes(control)))
 }
 
 /// Metrics alone.

@@ -2,6 +2,7 @@
 
 mod families;
 mod names;
+mod page;
 mod pods;
 
 use std::collections::BTreeSet;

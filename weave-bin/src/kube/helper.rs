@@ -53,7 +53,7 @@ pub fn run(words: &[String]) -> ExitCode {
     };
     let level = parsed.value("log-level").unwrap_or("info");
     match level.parse() {
-        Ok(level) => logging::start(level),
+        Ok(level) => logging::start(level, logging::Format::asked()),
         Err(_) => {
             logging::fatal(&format!("not a valid logrus Level: {level:?}"));
             return ExitCode::FAILURE;

@@ -27,7 +27,7 @@ mod ping;
 mod plan;
 mod pods;
 mod policy;
-mod probe;
+pub(crate) mod probe;
 mod process;
 mod progress;
 mod record;

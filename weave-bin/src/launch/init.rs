@@ -27,7 +27,7 @@ pub fn run() -> ExitCode {
         Ok(env) => env,
         Err(code) => return code,
     };
-    logging::start(level(&env));
+    logging::start(level(&env), logging::Format::asked());
     match prepare(&env) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -145,7 +145,7 @@ async fn prepare(
 ) -> Result<(Settings, Setup), LaunchError> {
     let variable = |name: &str| std::env::var(name).ok();
     let mut first = Settings::read(&daemon_words(env, &Found::default(), arguments), variable)?;
-    logging::start(first.log_level);
+    logging::start(first.log_level, first.log_format);
     daemon::leave_out_ipv6(&mut first)?;
     if !env.has_init {
         init::prepare(env)?;

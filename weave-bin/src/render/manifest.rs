@@ -295,10 +295,14 @@ fn reads(reader: Reader, name: &str) -> bool {
     match reader {
         Reader::Init => matches!(
             name,
-            "HAIRPIN_MODE" | "EXPECT_NPC" | "IPTABLES_BACKEND" | "WEAVE_CNI_CONFIG_WHEN_READY"
+            "HAIRPIN_MODE"
+                | "EXPECT_NPC"
+                | "IPTABLES_BACKEND"
+                | "WEAVE_CNI_CONFIG_WHEN_READY"
+                | "WEAVE_LOG_FORMAT"
         ),
         Reader::Weave => true,
-        Reader::Npc => name == "IPTABLES_BACKEND",
+        Reader::Npc => matches!(name, "IPTABLES_BACKEND" | "WEAVE_LOG_FORMAT"),
     }
 }
 

@@ -159,8 +159,8 @@ fn minor(text: &str) -> Result<u32, OptionsError> {
     }
 }
 
-/// What the generator of Weave Net lets be set, and what only the static pod needs.
-const NAMES: [&str; 16] = [
+/// What the generator of Weave Net lets be set, the form of the log, and what only the static pod needs.
+const NAMES: [&str; 17] = [
     "CHECKPOINT_DISABLE",
     "CONN_LIMIT",
     "EXPECT_NPC",
@@ -172,6 +172,7 @@ const NAMES: [&str; 16] = [
     "KUBE_PEERS",
     "NO_MASQ_LOCAL",
     "WEAVE_EXPOSE_IP",
+    "WEAVE_LOG_FORMAT",
     "WEAVE_METRICS_ADDR",
     "WEAVE_MTU",
     "WEAVE_NO_FASTDP",

@@ -21,7 +21,7 @@ use crate::daemon::LeftOut;
 use crate::dns::server::Service;
 use crate::host::Firewall;
 use crate::kube::state::Cluster;
-use crate::logging::timestamp;
+use crate::logging::{rfc3339, timestamp};
 use crate::pods::Pods;
 
 /// Gathers reports.
@@ -304,6 +304,7 @@ fn ipam(status: &weave_ipam::Status) -> Ipam {
                 nickname: entry.nickname.clone(),
                 is_known_peer: entry.is_known_peer,
                 version: entry.version,
+                free: Some(entry.free),
             })
             .collect(),
         pending_claims: status
@@ -346,11 +347,6 @@ fn moment(since_epoch: Duration) -> String {
         .take(19)
         .collect();
     text + " +0000 UTC"
-}
-
-/// A moment for programs.
-fn rfc3339(since_epoch: Duration) -> String {
-    timestamp(since_epoch).replace('/', "-").replace(' ', "T") + "Z"
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 mod collect;
 mod dns;
 mod drops;
+pub mod events;
+pub(crate) mod links;
 pub mod metrics;
 pub mod model;
 pub(crate) mod page;

@@ -394,6 +394,10 @@ pub struct RingEntry {
     pub is_known_peer: bool,
     /// Version of the entry.
     pub version: u32,
+    /// Free addresses as the owner reported them last. Not in the JSON, whose entries are Weave
+    /// Net's.
+    #[serde(skip)]
+    pub free: Option<u32>,
 }
 
 /// A claim that waits.

@@ -55,6 +55,11 @@ impl Allocator {
         }
     }
 
+    /// What was given to peers that asked, since the start.
+    pub fn donated(&self) -> crate::status::Donated {
+        self.donated
+    }
+
     pub(super) fn phase(&self) -> Phase {
         if !self.ring.is_empty() {
             let mut owners = self.ring.entries().iter().map(|entry| entry.peer);

@@ -62,6 +62,7 @@ pub fn start(
         saved: None,
         retry_at: None,
         dropped: 0,
+        donated: weave_ipam::Donated::default(),
         around,
     };
     (ipam, task.run())
@@ -81,6 +82,8 @@ struct Task {
     retry_at: Option<Instant>,
     /// Payloads dropped, as last logged.
     dropped: u64,
+    /// What was given to peers, as last logged.
+    donated: weave_ipam::Donated,
 }
 
 /// What woke the task.
@@ -167,6 +170,7 @@ impl Task {
             for event in self.core.take_events() {
                 self.log(&event);
             }
+            self.log_donations();
             if let Err(error) = self.save().await {
                 warn!("[allocator {}] {error}", self.around.us);
                 self.retry_at = Some(Instant::now() + RETRY);
@@ -236,6 +240,21 @@ impl Task {
             }
         }
         false
+    }
+
+    fn log_donations(&mut self) {
+        let (before, now) = (self.donated, self.core.allocator.donated());
+        if now.ranges > before.ranges {
+            let (ranges, addresses) = (
+                now.ranges - before.ranges,
+                now.addresses.saturating_sub(before.addresses),
+            );
+            info!(
+                "[allocator {}] gave {addresses} addresses in {ranges} ranges to peers that asked",
+                self.around.us
+            );
+        }
+        self.donated = now;
     }
 
     fn log(&self, event: &Event) {

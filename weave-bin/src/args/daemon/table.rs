@@ -71,6 +71,7 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "",
         "range of the pods' addresses, or one IPv4 and one IPv6; without it none are allocated",
     ),
+    Flag::value("log-format").explained("FORMAT", "text", "text or json; else WEAVE_LOG_FORMAT"),
     Flag::value("log-level").explained(
         "LEVEL",
         "info",

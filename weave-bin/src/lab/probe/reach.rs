@@ -67,11 +67,29 @@ impl EchoSocket {
     /// # Errors
     /// What the kernel said, for example that there is no route.
     pub(crate) fn send(&self, target: impl Into<IpAddr>, index: u32) -> io::Result<()> {
-        let message = if self.is_v4 {
-            echo::request(self.identifier, self.token, index)
+        self.send_sized(target, index, 0)
+    }
+
+    /// [`EchoSocket::send`] as a packet of `bytes`, IP header included; a shorter one than a request
+    /// needs is as long as that.
+    ///
+    /// # Errors
+    /// The same; also that the packet is larger than the way allows, if the kernel knows.
+    pub(crate) fn send_sized(
+        &self,
+        target: impl Into<IpAddr>,
+        index: u32,
+        bytes: u16,
+    ) -> io::Result<()> {
+        let (message, header) = if self.is_v4 {
+            (echo::request(self.identifier, self.token, index), 20)
         } else {
-            echo::request6(self.identifier, self.token, index)
+            (echo::request6(self.identifier, self.token, index), 40)
         };
+        let mut message = message.to_vec();
+        // Zeros behind a message do not change its checksum.
+        let whole = usize::from(bytes.saturating_sub(header));
+        message.resize(whole.max(message.len()), 0);
         let target = SockAddr::from(SocketAddr::new(target.into(), 0));
         self.socket.send_to(&message, &target).map(drop)
     }

@@ -156,6 +156,7 @@ mod tests {
             nickname: format!("host-{peer}"),
             is_known_peer: true,
             version: 1,
+            free: None,
         }
     }
 

@@ -18,40 +18,40 @@ use weave_npc::verdict::{Options, Reason, decide_with};
 
 /// A connection that was blocked, or would have been.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::npc) struct Record {
+pub(crate) struct Record {
     /// When, in milliseconds since 1970.
-    pub(in crate::npc) at_ms: u64,
+    pub(crate) at_ms: u64,
     /// `TCP`, `UDP`, `SCTP`, `ICMP` or the number of the protocol.
-    pub(in crate::npc) protocol: String,
+    pub(crate) protocol: String,
     /// Who asked.
-    pub(in crate::npc) from: IpAddr,
+    pub(crate) from: IpAddr,
     /// From which port.
-    pub(in crate::npc) from_port: Option<u16>,
+    pub(crate) from_port: Option<u16>,
     /// Whom.
-    pub(in crate::npc) to: IpAddr,
+    pub(crate) to: IpAddr,
     /// At which port.
-    pub(in crate::npc) to_port: Option<u16>,
+    pub(crate) to_port: Option<u16>,
     /// The pod that asked, as `namespace/name`.
-    pub(in crate::npc) from_pod: Option<String>,
+    pub(crate) from_pod: Option<String>,
     /// The pod that was asked.
-    pub(in crate::npc) to_pod: Option<String>,
+    pub(crate) to_pod: Option<String>,
     /// `ingress` or `egress`, as the pod of this node sees it.
-    pub(in crate::npc) direction: Option<String>,
+    pub(crate) direction: Option<String>,
     /// The policies that blocked it.
-    pub(in crate::npc) policies: Vec<String>,
+    pub(crate) policies: Vec<String>,
     /// The rule that blocked it, where a rule of a cluster policy did.
-    pub(in crate::npc) rule: Option<usize>,
+    pub(crate) rule: Option<usize>,
     /// What the rule that came closest asks for and did not find.
-    pub(in crate::npc) missing: Option<String>,
+    pub(crate) missing: Option<String>,
     /// True if it passed, because the policies are in audit mode.
-    pub(in crate::npc) audit: bool,
+    pub(crate) audit: bool,
     /// All of it in words.
-    pub(in crate::npc) reason: String,
+    pub(crate) reason: String,
 }
 
 impl Record {
     /// Weave Net's sentence.
-    pub(in crate::npc) fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let end = |address, port: Option<u16>| match port {
             Some(port) => SocketAddr::new(address, port).to_string(),
             None => address.to_string(),

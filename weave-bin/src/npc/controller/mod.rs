@@ -7,7 +7,7 @@
 //! What an earlier controller wrote stays in force until everything is known and the new rules take
 //! its place in one batch. Stopping changes nothing in the kernel.
 
-pub(super) mod blocked;
+pub(crate) mod blocked;
 #[cfg(feature = "kube")]
 mod cluster;
 pub(super) mod counted;
@@ -23,7 +23,7 @@ mod old;
 mod ready;
 mod request;
 pub(crate) mod settings;
-pub(super) mod status;
+pub(crate) mod status;
 mod sysctl;
 mod task;
 mod view;
@@ -57,7 +57,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    logging::start(settings.level);
+    logging::start(settings.level, settings.format);
     // Two threads: one for the task, which compiles, and one for those who ask meanwhile.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -12,7 +12,7 @@ use weave_npc::verdict;
 use crate::args::daemon::ListenAddress;
 use crate::args::flags::{Flag, FlagError, Parsed};
 use crate::args::help;
-use crate::logging::Level;
+use crate::logging::{FORMAT_VARIABLE, Format, Level};
 
 /// Everything the controller is told at its start.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub(in crate::npc) struct Settings {
     pub(super) control: ListenAddress,
     /// Least important messages to log.
     pub(super) level: Level,
+    /// How they are written.
+    pub(super) format: Format,
     /// Where objects come from.
     pub(super) source: Source,
     /// How rules are made.
@@ -59,8 +61,8 @@ pub(super) enum Style {
     Sentence,
     /// The sentence, with the policies and what was missing behind it.
     Detail,
-    /// The sentence, with the whole record as JSON behind it.
-    Json,
+    /// The sentence, with the whole record as a field.
+    Record,
 }
 
 /// Why the controller does not start with these words.
@@ -116,7 +118,11 @@ const EFFECTIVE: &[Flag] = &[
         "",
         "say policies and reason behind each line about a blocked connection",
     ),
-    Flag::value("log-format").explained("FORMAT", "text", "text or json, for blocked connections"),
+    Flag::value("log-format").explained(
+        "FORMAT",
+        "text",
+        "text or json; else WEAVE_LOG_FORMAT. In json a blocked connection has its whole record",
+    ),
     Flag::value("log-level").explained("LEVEL", "debug", "debug, info, warning or error"),
     Flag::value("manifests").explained(
         "DIR",
@@ -165,6 +171,7 @@ impl Settings {
         let metrics = given.value("metrics-addr").unwrap_or(":6781");
         let control = given.value("control-addr").unwrap_or(CONTROL);
         let level = given.value("log-level").unwrap_or("debug");
+        let format = format(&given, env(FORMAT_VARIABLE))?;
         let manifests = given.value("manifests").filter(|path| !path.is_empty());
         Ok(Self {
             node: node.into(),
@@ -175,13 +182,18 @@ impl Settings {
                 let reason = format!("{level:?} is not debug, info, warning or error");
                 bad("--log-level", &reason)
             })?,
+            format,
             source: manifests.map_or(Source::Cluster, |path| Source::Files(path.into())),
             options,
             bridge: given.value("weave-bridge").unwrap_or("weave").to_owned(),
             fails_closed: is_on("fail-closed", false),
             keeps_connections: is_on("keep-connections", false),
             guards: is_on("guard", true),
-            style: style(&given)?,
+            style: match format {
+                Format::Json => Style::Record,
+                Format::Text if given.is_on("log-detail") => Style::Detail,
+                Format::Text => Style::Sentence,
+            },
             warnings: warnings(&given),
         })
     }
@@ -194,16 +206,15 @@ pub(crate) fn help() -> String {
     help::text(about, EFFECTIVE, IGNORED)
 }
 
-fn style(given: &Parsed) -> Result<Style, SettingsError> {
-    match given.value("log-format").unwrap_or("text") {
-        "json" => Ok(Style::Json),
-        "text" if given.is_on("log-detail") => Ok(Style::Detail),
-        "text" => Ok(Style::Sentence),
-        other => {
-            let reason = format!("{other:?} is neither text nor json");
-            Err(bad("--log-format", &reason))
-        }
-    }
+fn format(given: &Parsed, variable: Option<String>) -> Result<Format, SettingsError> {
+    let variable = variable.filter(|text| !text.is_empty());
+    let (name, text) = match (given.value("log-format"), variable) {
+        (Some(text), _) => ("--log-format", text.to_owned()),
+        (None, Some(text)) => (FORMAT_VARIABLE, text),
+        (None, None) => return Ok(Format::default()),
+    };
+    text.parse()
+        .map_err(|_| bad(name, &format!("{text:?} is neither text nor json")))
 }
 
 fn warnings(given: &Parsed) -> Vec<String> {
@@ -269,6 +280,7 @@ mod tests {
         assert_eq!(settings.control.to_string(), CONTROL);
         assert_eq!(read("--metrics-addr=").unwrap().metrics, None);
         assert_eq!(read("--log-detail").unwrap().style, Style::Detail);
+        assert_eq!(read("--log-format=json").unwrap().style, Style::Record);
         assert_eq!(
             read("--manifests /x").unwrap().source,
             Source::Files("/x".into())

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything `weave npc status` shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(in crate::npc) struct Status {
+pub(crate) struct Status {
     /// The version of the program.
     pub(in crate::npc) version: String,
     /// This node.
@@ -22,9 +22,9 @@ pub(in crate::npc) struct Status {
     /// How many changes of the rules there were.
     pub(in crate::npc) revision: u64,
     /// What keeps things from being as they should be.
-    pub(in crate::npc) faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
     /// Objects that cannot be used; what was known of them before stays in force.
-    pub(in crate::npc) refused: Vec<String>,
+    pub(crate) refused: Vec<String>,
     /// What is odd about objects that are used.
     pub(in crate::npc) notices: Vec<String>,
     /// How many objects are known.
