@@ -12,6 +12,8 @@ use tracing::{info, warn};
 use weave_datapath::bpf::{Config, Damage, Device, Error, inspect};
 use weave_datapath::netlink::Netlink;
 
+use crate::logging::CHANGE;
+
 /// The watcher. It ends with its owner.
 pub(super) struct Guard {
     repaired: mpsc::Receiver<Device>,
@@ -69,7 +71,7 @@ async fn watch(config: Config, repaired: mpsc::Sender<Device>) {
         // What lasts is said once.
         let is_news = found != before;
         if is_news {
-            warn!("fast data path damaged: {found}");
+            warn!(target: CHANGE, "fast data path damaged: {found}");
         }
         match repair(&config, &netlink, &repaired).await {
             Ok(()) => info!("fast data path repaired: {found}"),

@@ -19,6 +19,7 @@ use weave_mesh::peer::PeerName;
 use super::error::StartError;
 use crate::actor::overlay::{SleeveWire, WireError};
 use crate::args::daemon::Settings;
+use crate::logging::CHANGE;
 
 /// Sleeve on this host.
 pub(super) struct Sleeve {
@@ -105,7 +106,7 @@ impl Sleeve {
         match self.put_in_order(netlink, bridge).await {
             Ok(done) if done.is_empty() => self.trouble.clear(),
             Ok(done) => {
-                warn!("somebody changed {DEVICE}: {}", done.join(", "));
+                warn!(target: CHANGE, "somebody changed {DEVICE}: {}", done.join(", "));
                 self.repairs += 1;
             }
             Err(error) => {
@@ -136,7 +137,7 @@ impl Sleeve {
             self.tap = tap;
             self.index = if_nametoindex(DEVICE).map_err(|error| error.to_string())?;
             // Said at once: the rest may be interrupted, and is done later then.
-            warn!("somebody removed {DEVICE}: made it anew");
+            warn!(target: CHANGE, "somebody removed {DEVICE}: made it anew");
             self.repairs += 1;
         }
         let moved = self.settle(netlink, bridge, &mut done).await;

@@ -12,6 +12,7 @@ use super::table;
 use super::task::FirewallError;
 use super::view::View;
 use super::wanted::Wanted;
+use crate::logging::CHANGE;
 
 /// Our table, our accepts, and what is wanted of both.
 #[derive(Debug)]
@@ -162,7 +163,7 @@ impl Rules {
     }
 
     fn repaired(&mut self, text: String) {
-        warn!("[firewall] somebody changed the rules: {text}");
+        warn!(target: CHANGE, "[firewall] somebody changed the rules: {text}");
         self.view.rule_repairs += 1;
         self.view.note(text);
     }

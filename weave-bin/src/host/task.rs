@@ -20,6 +20,7 @@ use weave_npc::netlink::{Changes, Monitor};
 use super::links::Links;
 use super::rules::Rules;
 use super::view::View;
+use crate::logging::CHANGE;
 
 /// A handle to the task.
 #[derive(Debug, Clone)]
@@ -244,7 +245,7 @@ impl Task {
             Ok(done) if done.is_empty() => self.rules.view.link_fault(None),
             Ok(done) => {
                 let text = done.join("; ");
-                warn!("[bridge] somebody changed it: {text}");
+                warn!(target: CHANGE, "[bridge] somebody changed it: {text}");
                 self.rules.view.link_repairs += 1;
                 self.rules.view.note(text);
                 self.rules.view.link_fault(None);

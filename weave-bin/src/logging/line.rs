@@ -9,15 +9,17 @@ use tracing::Event as Said;
 use tracing::field::{Field, Visit};
 
 use super::time::{rfc3339, timestamp};
-use super::{EACH, Format};
+use super::{CHANGE, EACH, Format};
 use crate::status::events::Event;
 
 /// A message with its fields.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Line {
     level: Level,
-    /// Whether it stands for itself, however often it comes.
+    /// Whether each one is written, however often it comes.
     is_each: bool,
+    /// Whether it is kept for the list of events, if it is important enough.
+    is_kept: bool,
     message: String,
     fields: Vec<(String, Value)>,
 }
@@ -42,7 +44,7 @@ impl Line {
             _ => Level::Debug,
         };
         let mut line = Self::new(level, String::new());
-        line.is_each = said.metadata().target() == EACH;
+        line.aim(said.metadata().target());
         said.record(&mut line);
         line
     }
@@ -68,9 +70,16 @@ impl Line {
         Self {
             level,
             is_each: false,
+            is_kept: true,
             message,
             fields: Vec::new(),
         }
+    }
+
+    /// Takes in what its target says about it.
+    fn aim(&mut self, target: &str) {
+        self.is_each = target == EACH || target == CHANGE;
+        self.is_kept = target != EACH;
     }
 
     /// What lines that repeat each other have in common, if this one may be counted instead of
@@ -90,7 +99,7 @@ impl Line {
 
     /// Whether it belongs into the list of events.
     pub(super) fn is_event(&self) -> bool {
-        self.level >= Level::Info && !self.is_each
+        self.level >= Level::Info && self.is_kept
     }
 
     /// The same for that list.
@@ -340,6 +349,19 @@ mod tests {
             assert_eq!(key(kept), kept);
         }
         assert_eq!(line(Level::Info, "x", &[]).key(), None);
+    }
+
+    #[test]
+    fn a_repair_is_written_each_time_and_an_event() {
+        let kinds = |target: &str| {
+            let mut said = Line::warning("somebody changed it");
+            said.aim(target);
+            (said.key().is_some(), said.is_event())
+        };
+
+        assert_eq!(kinds("weave_bin::host"), (true, true));
+        assert_eq!(kinds(CHANGE), (false, true));
+        assert_eq!(kinds(EACH), (false, false));
     }
 
     #[test]

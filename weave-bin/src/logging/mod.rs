@@ -2,7 +2,7 @@
 //!
 //! Only our own crates are heard, times are UTC, and a line is written with one call, so lines of
 //! different threads do not mix. A warning that comes again within a minute is counted, not
-//! written ([`throttle`]); what is written at info and above is kept for the status page
+//! written; what is written at info and above is kept for the status page
 //! ([`recent`]).
 
 mod line;
@@ -246,6 +246,8 @@ fn wall() -> Duration {
 pub const FORMAT_VARIABLE: &str = "WEAVE_LOG_FORMAT";
 /// Target of lines that are each of their own: they are neither throttled nor kept as events.
 pub(crate) const EACH: &str = "weave::each";
+/// Target of warnings that tell of a change, such as a repair: each is written, and an event.
+pub(crate) const CHANGE: &str = "weave::change";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The document needs nothing from anywhere else and has no script; [`policy`] forbids a browser to
-//! load or run anything for it. What peers call themselves is written as text only ([`markup`]).
+//! load or run anything for it. What peers call themselves is written as text only.
 
 mod markup;
 mod mesh;

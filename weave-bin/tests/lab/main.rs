@@ -18,6 +18,7 @@ mod outage;
 mod overlays;
 mod policy;
 mod tracking;
+mod watch;
 
 use bed::{Lab, can_run};
 

@@ -13,6 +13,8 @@ use weave_npc::compile::{GuardedPort, guard, guarded_in};
 use weave_npc::netlink::{Changes, Keeper, NetlinkError, Nft, Way};
 use weave_npc::ruleset::IfName;
 
+use crate::logging::CHANGE;
+
 /// The guard of this node.
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -77,7 +79,7 @@ impl Guard {
     pub(super) fn repair(&mut self) {
         let outcome = self.keeper.repair();
         if matches!(&outcome, Ok(report) if report.way != Way::Nothing) {
-            warn!("somebody changed table {}: undone", self.keeper.id());
+            warn!(target: CHANGE, "somebody changed table {}: undone", self.keeper.id());
         }
         self.note(outcome.map(drop));
     }

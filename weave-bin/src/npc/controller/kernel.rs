@@ -17,6 +17,7 @@ use weave_npc::netlink::{Changes, Keeper, NetlinkError, Nft, Report, Way};
 use weave_npc::ruleset::{IfName, TableId, Transaction, Walk};
 
 use super::counted::{Counted, counted};
+use crate::logging::CHANGE;
 
 /// The kernel's side of the controller.
 #[derive(Debug)]
@@ -149,7 +150,7 @@ impl Kernel {
         let was_wrong = matches!(&outcome, Ok(report) if report.way != Way::Nothing);
         if was_wrong {
             self.tally.repairs += 1;
-            warn!("somebody changed table {}: undone", engine.table().0);
+            warn!(target: CHANGE, "somebody changed table {}: undone", engine.table().0);
         }
         self.note(started, outcome) && was_wrong
     }
