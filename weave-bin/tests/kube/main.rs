@@ -13,6 +13,7 @@ mod kinds;
 mod launch;
 mod life;
 mod migration;
+mod streams;
 
 use std::time::{Duration, Instant};
 

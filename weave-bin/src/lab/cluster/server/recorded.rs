@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -34,6 +35,8 @@ pub enum Mood {
     Down,
     /// 403 to everything.
     Denies,
+    /// It answers, two seconds late.
+    Slow,
 }
 
 /// The server; it ends with the last copy of this.
@@ -127,6 +130,25 @@ impl Recorded {
         let _nobody = self.events.send(gone());
     }
 
+    /// Tells all watchers that nothing came up to a version, which no object has, and which it.
+    pub fn bookmark(&self) -> u64 {
+        let mut shared = self.lock();
+        let version = shared.next_version();
+        let object = json!({"kind": "Node", "apiVersion": "v1",
+            "metadata": {"resourceVersion": version}});
+        let event = json!({"type": "BOOKMARK", "object": object});
+        let _nobody = self.events.send(event.to_string());
+        shared.version
+    }
+
+    /// Ends all watches in the middle of an event.
+    pub fn break_streams(&self) {
+        let half = r#"{"type":"MODIFIED","object":{"kind":"Node","metad"#;
+        for part in [half, END] {
+            let _nobody = self.events.send(part.to_owned());
+        }
+    }
+
     /// Creates a Node with an internal address, without being asked.
     pub fn add_node(&self, name: &str, address: &str) {
         let node = json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": name},
@@ -164,6 +186,13 @@ impl Recorded {
         let shared = self.lock();
         let is_meant = |(m, p, _): &&(String, String, Value)| m == method && p.starts_with(path);
         shared.log.iter().filter(is_meant).count()
+    }
+
+    /// The paths with queries of those of the last requests that had this method.
+    pub fn paths(&self, method: &str) -> Vec<String> {
+        let shared = self.lock();
+        let meant = shared.log.iter().filter(|(m, ..)| m == method);
+        meant.map(|(_, path, _)| path.clone()).collect()
     }
 
     /// The bodies of those of the last requests that had this method.
@@ -238,12 +267,16 @@ async fn answer(State(desk): State<Desk>, request: Request) -> Response {
     };
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let (method, path) = (head.method.as_str(), head.uri.path());
+    let is_slow = lock(&desk.shared).mood == Mood::Slow;
+    if is_slow {
+        tokio::time::sleep(LATE).await;
+    }
     let query = head.uri.query().unwrap_or_default();
     let mut shared = lock(&desk.shared);
     let line = (method.to_owned(), head.uri.to_string(), body.clone());
     keep(&mut shared.log, line);
     match shared.mood {
-        Mood::Well => {}
+        Mood::Well | Mood::Slow => {}
         Mood::Down => return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
         Mood::Denies => return failure(StatusCode::FORBIDDEN, "Forbidden"),
     }
@@ -403,6 +436,8 @@ fn failure(code: StatusCode, reason: &str) -> Response {
     success(code, &status)
 }
 
+/// How much later than others a slow one answers.
+const LATE: Duration = Duration::from_secs(2);
 /// What ends a watch in place of an event.
 const END: &str = "END";
 /// Events and requests that are kept.
