@@ -343,7 +343,8 @@ async fn what_a_deleted_node_had_is_usable_and_the_node_comes_back() {
     let logs: Vec<String> = rest.iter().map(|number| cluster.log(*number)).collect();
     let taken = logs.iter().flat_map(|log| log.lines()).filter(|line| {
         let words = format!("IPs taken over from {lost}");
-        line.contains(&words) && !line.contains(&format!(" 0 {words}"))
+        let is_of_cluster = line.contains("[kube]") && line.contains(&words);
+        is_of_cluster && !line.contains(&format!(" 0 {words}"))
     });
     assert_eq!(taken.count(), 1, "one heir");
 
