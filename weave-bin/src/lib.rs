@@ -11,6 +11,7 @@ pub mod cli;
 pub mod cni;
 pub mod daemon;
 pub mod dns;
+pub mod doctor;
 pub mod host;
 pub mod http;
 pub mod kube;

@@ -49,6 +49,9 @@ _weave() {
             weave,dns-remove)
                 cmd="weave__subcmd__dns__subcmd__remove"
                 ;;
+            weave,doctor)
+                cmd="weave__subcmd__doctor"
+                ;;
             weave,expose)
                 cmd="weave__subcmd__expose"
                 ;;
@@ -60,6 +63,9 @@ _weave() {
                 ;;
             weave,hide)
                 cmd="weave__subcmd__hide"
+                ;;
+            weave,ipam)
+                cmd="weave__subcmd__ipam"
                 ;;
             weave,lab)
                 cmd="weave__subcmd__lab"
@@ -126,6 +132,9 @@ _weave() {
                 ;;
             weave__subcmd__lab,del-pod)
                 cmd="weave__subcmd__lab__subcmd__del__subcmd__pod"
+                ;;
+            weave__subcmd__lab,doctor)
+                cmd="weave__subcmd__lab__subcmd__doctor"
                 ;;
             weave__subcmd__lab,down)
                 cmd="weave__subcmd__lab__subcmd__down"
@@ -212,7 +221,7 @@ _weave() {
 
     case "${cmd}" in
         weave)
-            opts="status report connectivity top connect forget prime rmpeer ps attach detach expose hide dns-add dns-remove dns-args dns-lookup reset launch stop setup attach-bridge bridge-type completion version help weaver render lab npc weave-npc"
+            opts="status report connectivity top connect forget prime rmpeer ps attach detach expose hide dns-add dns-remove dns-args dns-lookup doctor ipam reset launch stop setup attach-bridge bridge-type completion version help weaver render lab npc weave-npc"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -387,6 +396,20 @@ _weave() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        weave__subcmd__doctor)
+            opts="--json --evidence --from --db-prefix --host-root"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         weave__subcmd__expose)
             opts="-h --without-masquerade"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -447,8 +470,22 @@ _weave() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        weave__subcmd__ipam)
+            opts="--json audit release"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         weave__subcmd__lab)
-            opts="run up probe exec down cut block unblock heal kill start add-pod del-pod ping stream rotate restart mesh cluster policy bench launch"
+            opts="run up probe exec down cut block unblock heal kill start add-pod del-pod ping stream rotate restart mesh cluster doctor policy bench launch"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -713,6 +750,28 @@ _weave() {
                     return 0
                     ;;
                 --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        weave__subcmd__lab__subcmd__doctor)
+            opts="--fault --json --name"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --fault)
+                    COMPREPLY=($(compgen -W "ip-forward-off forward-drop input-drop range-overlap stale-cni foreign-conflist leaked-address api-unreachable bridge-nf-off version-skew clock-skew udp-blocked tcp-blocked daemon-down dead-peer wrong-password one-sided-encryption duplicate-machine-id connection-limit mtu-too-large disk-full ipv6-off no-consensus peer-down other-range other-seed" -- "${cur}"))
+                    return 0
+                    ;;
+                --name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

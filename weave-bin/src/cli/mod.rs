@@ -18,6 +18,7 @@ pub(crate) mod usage;
 
 use std::process::ExitCode;
 
+use crate::doctor;
 use crate::http::client::Client;
 
 /// A command with its arguments.
@@ -61,6 +62,10 @@ pub(crate) enum Command {
     DnsArgs { search: bool },
     /// Remove every trace.
     Reset(reset::Reset),
+    /// What is wrong on this host.
+    Doctor(doctor::Doctor),
+    /// About addresses.
+    Ipam(doctor::Ipam),
     /// Who has which addresses.
     Ps { ids: Vec<String>, json: bool },
     /// Try the ways to peers, pods and Services.
@@ -180,6 +185,12 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         }),
         "dns-lookup" => names::parse_lookup(arguments),
         "reset" => reset::parse(arguments),
+        "doctor" => doctor::parse(arguments)
+            .map(Command::Doctor)
+            .ok_or(Misuse::Usage),
+        "ipam" => doctor::parse_ipam(arguments)
+            .map(Command::Ipam)
+            .ok_or(Misuse::Usage),
         "ps" => Ok(ps(arguments)),
         "connectivity" => connectivity::parse(arguments),
         "top" => top::parse(arguments),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Command, Page, attach, bridges, connectivity, expose, names, ps, reset, service, top};
+use crate::doctor;
 use crate::http::REASON_HEADER;
 use crate::http::client::{Client, Error, Response, encode_component};
 use crate::launch::environment::Environment;
@@ -52,6 +53,17 @@ impl Outcome {
                 Self::failure(1, text)
             }
             Err(error) => Self::failure(UNREACHABLE, error.to_string()),
+        }
+    }
+
+    /// The outcome of a command with an exit status of its own.
+    fn concluded(said: doctor::Said) -> Self {
+        match said {
+            Ok((stdout, code)) => Self {
+                code,
+                ..Self::success(stdout)
+            },
+            Err((stderr, code)) => Self::failure(code, stderr),
         }
     }
 
@@ -137,6 +149,8 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
         Command::DnsRemove(named) => names::remove(client, &named).await,
         Command::DnsLookup { name, json } => names::lookup(client, &name, json).await,
         Command::Reset(reset) => reset::run(client, &reset).await,
+        Command::Doctor(doctor) => Outcome::concluded(doctor::run(client, &doctor).await),
+        Command::Ipam(ipam) => Outcome::concluded(doctor::run_ipam(client, &ipam).await),
         Command::Ps { ids, json } => ps::run(client, BRIDGE, &ids, json).await,
         Command::Attach {
             wanted,

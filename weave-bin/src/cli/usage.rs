@@ -139,6 +139,34 @@ pub(crate) const COMMANDS: &[Usage] = &[
     )
     .options(&[JSON]),
     Usage::new(
+        "doctor",
+        "[--json] [--evidence | --from=FILE] [--db-prefix=PATH] [--host-root=DIR]",
+        "what is wrong on this host, why it matters, and what to type",
+    )
+    .options(&[
+        JSON,
+        (
+            "--evidence",
+            "print what was looked at instead of judging it",
+        ),
+        ("--from", "judge what was looked at before, from this file"),
+        (
+            "--db-prefix",
+            "where the state file is, if the daemon is down",
+        ),
+        (
+            "--host-root",
+            "where the host's / is seen, if the daemon is down",
+        ),
+    ]),
+    Usage::new(
+        "ipam",
+        "audit [--json] | release ID...",
+        "whose every address is and which are off, or take back what containers have",
+    )
+    .options(&[JSON])
+    .words(&["audit", "release"]),
+    Usage::new(
         "reset",
         "[--force] [--bridge-only | --cni[=ROOT]] [--db-prefix=PATH] [--bpf-dir=DIR]",
         "leave the network and remove every trace of it",

@@ -24,10 +24,11 @@ use super::untracked;
 use crate::actor::ipam::{self, Inbox, Ipam, Rings};
 use crate::actor::keeper::Keeper;
 use crate::actor::overlay::{self, Overlay, Room};
-use crate::args::daemon::{ListenAddress, Settings};
+use crate::args::daemon::{ListenAddress, PasswordSource, Settings};
 use crate::http::{self, Control, Listener};
 use crate::pods::Pods;
 use crate::status::Reporter;
+use crate::status::model::Node;
 
 /// What of the kernel the daemon uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +169,7 @@ impl Daemon {
             firewall: host.firewall().cloned(),
             cluster: settings.cluster.clone(),
             pods: pods.clone(),
+            node: node(&settings),
             left_out: settings.left_out.clone(),
         };
         let parts = Control {
@@ -334,6 +336,25 @@ fn open_host(settings: &Settings, plumbing: Plumbing) -> Result<Host, StartError
         Plumbing::Kernel => Host::open(&settings.bridge)?,
         Plumbing::None => Host::none(),
     })
+}
+
+/// What of `settings` the report tells.
+fn node(settings: &Settings) -> Node {
+    let is_reached = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(address) if !address.ip().is_loopback() => Some(address.port()),
+        _ => None,
+    };
+    Node {
+        db_prefix: settings.db_prefix.display().to_string(),
+        host_root: settings.host_root.display().to_string(),
+        bridge: settings.bridge.clone(),
+        connection_limit: settings.connection_limit,
+        password_file: match &settings.passwords {
+            PasswordSource::File(file) => Some(file.display().to_string()),
+            _ => None,
+        },
+        status_port: settings.status.as_ref().and_then(is_reached),
+    }
 }
 
 /// Claims the addresses on the bridge, so that no pod is given one when the state is lost.

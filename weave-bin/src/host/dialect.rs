@@ -143,17 +143,20 @@ fn verdict(expression: &RawExpression) -> Option<Does> {
     })
 }
 
-fn value(expression: &RawExpression, kind: u16) -> Option<&[u8]> {
+/// The attribute `kind` of an expression.
+pub(crate) fn value(expression: &RawExpression, kind: u16) -> Option<&[u8]> {
     let found = expression.attributes().find(|(found, _)| *found == kind);
     found.map(|(_, value)| value)
 }
 
-fn number(expression: &RawExpression, kind: u16) -> Option<u32> {
+/// The same as a number.
+pub(crate) fn number(expression: &RawExpression, kind: u16) -> Option<u32> {
     let bytes = value(expression, kind)?;
     Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
-fn text(expression: &RawExpression, kind: u16) -> Option<String> {
+/// The same as text up to its zero.
+pub(crate) fn text(expression: &RawExpression, kind: u16) -> Option<String> {
     value(expression, kind).map(until_zero)
 }
 
@@ -163,7 +166,7 @@ fn until_zero(bytes: &[u8]) -> String {
 }
 
 /// Attributes within an attribute: type and value.
-struct Parts<'a>(&'a [u8]);
+pub(crate) struct Parts<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Parts<'a> {
     type Item = (u16, &'a [u8]);
@@ -246,8 +249,8 @@ const NETWORK: u32 = 1;
 const DESTINATION: u32 = 16;
 const DESTINATION6: u32 = 24;
 /// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`.
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
+pub(crate) const DATA_VALUE: u16 = 1;
+pub(crate) const DATA_VERDICT: u16 = 2;
 /// `NF_ACCEPT`, `NFT_JUMP`, `NFT_GOTO`.
 const ACCEPT: u32 = 1;
 const JUMP: i32 = -3;

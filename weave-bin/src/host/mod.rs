@@ -11,7 +11,7 @@
 pub mod accepts;
 pub mod attached;
 pub mod backend;
-mod dialect;
+pub(crate) mod dialect;
 pub mod foreign;
 mod links;
 pub mod old;

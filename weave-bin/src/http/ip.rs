@@ -65,18 +65,24 @@ struct Owned {
 struct Holder {
     containerid: String,
     addrs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<Mark>,
 }
 
-async fn owned(State(ipam): State<Rings>) -> Response {
-    let owned = match ipam.owned().await {
+/// With `detail=true` also which plugin asked for what; Weave Net ignores the word.
+async fn owned(State(addresses): State<Addresses>, arguments: Arguments) -> Response {
+    let owned = match addresses.ipam.owned().await {
         Ok(owned) => owned,
         Err(failure) => return answer::failure(&failure, ""),
     };
+    let is_detailed = arguments.is_true("detail");
+    let mark = |id: &str| addresses.pods.marked(id).filter(|_| is_detailed);
     let holders: Vec<Holder> = owned
         .into_iter()
-        .map(|(containerid, addresses)| Holder {
+        .map(|(containerid, nets)| Holder {
+            mark: mark(&containerid),
             containerid,
-            addrs: addresses.iter().map(IpNet::to_string).collect(),
+            addrs: nets.iter().map(IpNet::to_string).collect(),
         })
         .collect();
     let body = Owned {

@@ -11,8 +11,8 @@ use ipnet::Ipv4Net;
 use super::bench;
 #[cfg(feature = "kube")]
 use super::cluster;
-use super::mesh;
 use super::plan::{Choice, DEFAULT_RANGE, Topology};
+use super::{doctor, mesh};
 use super::{policy, restart, rotate};
 use commands::{Blocking, Cut, Exec, Launch, OneHost, OnePod, Ping, Stream};
 use terrain::Terrain;
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     /// Run a Kubernetes cluster through its life: nodes and pods come and go, the API server is away.
     #[cfg(feature = "kube")]
     Cluster(cluster::Arguments),
+    /// Plant faults on hosts and see whether the doctor names each and nothing else.
+    Doctor(doctor::Arguments),
     /// Make the hosts and pods of manifests and see which connections their policies let through.
     Policy(policy::Arguments),
     /// Measure the overlay and the policies against the kernel's own means.

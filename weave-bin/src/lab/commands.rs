@@ -25,7 +25,8 @@ use super::record::{Phase, Protection, Record, StateDir};
 use super::render::summary;
 use super::survey::{Survey, survey};
 use super::{
-    bench, build, daemons, faults, mesh, pods, policy, restart, rotate, steady, teardown, underlay,
+    bench, build, daemons, doctor, faults, mesh, pods, policy, restart, rotate, steady, teardown,
+    underlay,
 };
 use crate::stdout;
 
@@ -56,6 +57,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Error> {
             Command::Mesh(mesh) => mesh::run(&mesh).await,
             #[cfg(feature = "kube")]
             Command::Cluster(cluster) => cluster::run(&cluster).await,
+            Command::Doctor(doctor) => doctor::run(&doctor).await,
             Command::Policy(policy) => policy::run(&policy).await,
             Command::Ping(ping) => steady::ping_steadily(&ping).await,
             Command::Stream(stream) => steady::stream_steadily(&stream).await,

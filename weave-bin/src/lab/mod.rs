@@ -17,6 +17,7 @@ mod build;
 pub mod cluster;
 mod commands;
 mod daemons;
+mod doctor;
 mod error;
 mod faults;
 mod mesh;

@@ -182,7 +182,7 @@ pub(crate) fn start_with(
 
 /// What the daemon of host `number` is told. The same at every start, so that a daemon started
 /// again is the same peer.
-fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String> {
+pub(crate) fn daemon_flags(state: &StateDir, record: &Record, number: usize) -> Vec<String> {
     let host = state.host(number);
     let plan = &record.plan;
     let mut flags: Vec<String> = [
@@ -314,7 +314,7 @@ pub(crate) fn become_command(namespace: &Namespace, command: &[OsString]) -> Str
 }
 
 /// Where commands are looked for, with the directory of this program first.
-fn search_path() -> OsString {
+pub(crate) fn search_path() -> OsString {
     let usual = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::current_exe()
         .ok()

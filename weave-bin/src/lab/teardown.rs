@@ -42,6 +42,9 @@ pub(crate) fn remove(state: &StateDir) -> Result<bool, Error> {
     for name in &names {
         note(&mut trouble, Namespace::delete_named(name));
     }
+    for disk in disks(state) {
+        note(&mut trouble, umount2(&disk, MntFlags::MNT_DETACH));
+    }
     let bpf = state.bpf();
     if is_mounted(&bpf) {
         note(&mut trouble, umount2(&bpf, MntFlags::MNT_DETACH));
@@ -72,6 +75,17 @@ fn belongs(name: &str, lab: &str) -> bool {
         || rest
             .split_once("-pod-")
             .is_some_and(|(host, pod)| number(host) && number(pod))
+}
+
+/// Disks of hosts: file systems on directories of theirs.
+fn disks(state: &StateDir) -> Vec<std::path::PathBuf> {
+    let hosts = fs::read_dir(state.path()).into_iter().flatten().flatten();
+    let hosts = hosts.filter(|entry| entry.file_name().to_string_lossy().starts_with("host-"));
+    let inside = hosts.flat_map(|host| fs::read_dir(host.path()).into_iter().flatten().flatten());
+    inside
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && is_mounted(path))
+        .collect()
 }
 
 fn process_files(state: &StateDir) -> Vec<std::path::PathBuf> {

@@ -83,7 +83,6 @@ pub(crate) async fn send_one_by_one(plan: &Plan, plug: &Plug) -> Result<(), Erro
 ///
 /// # Errors
 /// What the kernel refused.
-#[cfg(feature = "kube")]
 pub(crate) async fn replace_host(plan: &Plan, number: usize) -> Result<(), Error> {
     let Some(switch) = plan.switch() else {
         let words = "only hosts on a switch can be replaced";

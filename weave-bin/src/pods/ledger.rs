@@ -143,6 +143,11 @@ impl Ledger {
         self.is_changed = true;
     }
 
+    /// What is known of the container `id`.
+    pub fn marked(&self, id: &str) -> Option<&Mark> {
+        self.entries.get(id).map(|entry| &entry.mark)
+    }
+
     /// The addresses of `id` were released.
     pub fn forget(&mut self, id: &str) {
         self.is_changed |= self.entries.remove(id).is_some();

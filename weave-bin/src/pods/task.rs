@@ -68,6 +68,11 @@ impl Pods {
         self.lock().ledger.mark(id, mark);
     }
 
+    /// Which plugin the container `id` got its address by, if one.
+    pub fn marked(&self, id: &str) -> Option<Mark> {
+        self.lock().ledger.marked(id).cloned()
+    }
+
     /// The addresses of `id` were released.
     pub fn forget(&self, id: &str) {
         self.lock().ledger.forget(id);

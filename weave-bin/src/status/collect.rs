@@ -11,8 +11,8 @@ use weave_mesh::tokio::Mesh;
 
 use super::drops;
 use super::model::{
-    BroadcastRoute, Cidr, Connection, Donated, Exposed, Gossip, Host, Ipam, Mac, Passwords, Paxos,
-    Peer, PeerConnection, PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute,
+    BroadcastRoute, Cidr, Connection, Donated, Exposed, Gossip, Host, Ipam, Mac, Node, Passwords,
+    Paxos, Peer, PeerConnection, PendingClaim, Refused, Report, RingEntry, Router, UnicastRoute,
     VersionCheck,
 };
 use crate::actor::ipam::Rings;
@@ -41,6 +41,8 @@ pub struct Reporter {
     pub cluster: Option<watch::Receiver<Cluster>>,
     /// The pods, when addresses are allocated.
     pub pods: Option<Pods>,
+    /// How the daemon was started.
+    pub node: Node,
     /// The IPv6 range, where it is not used.
     pub left_out: Option<LeftOut>,
 }
@@ -72,6 +74,7 @@ impl Reporter {
             dns: self.dns.as_deref().map(super::dns::collect),
             host: self.firewall.as_ref().map(|one| host(&one.view())),
             cluster: self.cluster.as_ref().map(|one| one.borrow().clone()),
+            node: Some(self.node.clone()),
             pods: self.pods.as_ref().map(Pods::counts),
         })
     }

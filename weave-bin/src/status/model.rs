@@ -50,6 +50,9 @@ pub struct Report {
     /// The cluster side; absent outside Kubernetes, as in old reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
+    /// How the daemon was started; absent in old reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Node>,
     /// Addresses given back without a DEL; absent in old reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<Counts>,
@@ -87,6 +90,28 @@ pub fn to_json(value: &impl Serialize) -> String {
     text.replace('&', "\\u0026")
         .replace('<', "\\u003c")
         .replace('>', "\\u003e")
+}
+
+/// How the daemon was started, as far as whoever looks for faults has to know. Nothing of it is secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Node {
+    /// Path and first part of the name of the state file.
+    #[serde(rename = "DBPrefix")]
+    pub db_prefix: String,
+    /// Where the daemon sees the host's `/`.
+    pub host_root: String,
+    /// The bridge.
+    pub bridge: String,
+    /// Most connections at a time; 0 is no limit.
+    #[serde(rename = "ConnLimit")]
+    pub connection_limit: usize,
+    /// The file with passwords, when they come from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
+    /// TCP port of status HTTP where other hosts reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_port: Option<u16>,
 }
 
 /// Whether newer versions are looked for, and what came of it.

@@ -11,6 +11,7 @@ use serde_json::Value;
 mod bed;
 mod capture;
 mod damage;
+mod doctor;
 mod families;
 mod names;
 mod narrow;
