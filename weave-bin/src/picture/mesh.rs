@@ -106,9 +106,11 @@ impl<'r> Circle<'r> {
             .map(|(number, peer)| (peer.name.as_str(), number))
             .collect();
         let around = number(peers.len()) * SPACE;
+        // Whoever is alone needs no room for others.
+        let least = if peers.len() > 1 { LEAST_RADIUS } else { 0.0 };
         let widest = peers.iter().map(|peer| label(peer).chars().count()).max();
         Self {
-            radius: (around / TAU).max(LEAST_RADIUS),
+            radius: (around / TAU).max(least),
             margin: MARGIN + number(widest.unwrap_or(0)) * WIDTH,
             peers,
             places,

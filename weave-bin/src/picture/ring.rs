@@ -100,6 +100,7 @@ pub(super) fn draw(markup: &mut Markup, ipam: &Ipam, id: &str) {
         centre(markup, "192", "big", &shorten(&ipam.range, 22));
         let share = match owners.len() {
             0 => "nobody owns anything yet".to_owned(),
+            1 => "1 owner".to_owned(),
             count => format!("{count} owners"),
         };
         centre(markup, "214", "soft", &share);

@@ -16,13 +16,16 @@ pub(super) fn table(top: &Top, paper: Paper) -> String {
     let mut lines = node(top);
     lines.push(String::new());
     lines.push(heading());
-    let room = paper.rows.map(|rows| rows.saturating_sub(lines.len() + 1));
+    // One line says how many are left out, and the last one of the terminal stays empty.
+    let room = paper.rows.map(|rows| rows.saturating_sub(lines.len() + 2));
     let shown = room.map_or(top.peers.len(), |room| room.min(top.peers.len()));
     lines.extend(top.peers.iter().take(shown).map(row));
     let hidden = top.peers.len() - shown;
     if hidden > 0 {
         lines.push(format!("and {hidden} more"));
     }
+    // A terminal that is too low for all of it would scroll.
+    lines.truncate(paper.rows.map_or(usize::MAX, |rows| rows.saturating_sub(1)));
     let mut text = String::new();
     for line in lines {
         let cut = fitting(&line, paper.columns);
@@ -47,7 +50,7 @@ fn node(top: &Top) -> Vec<String> {
             node.version
         ),
         format!(
-            "{:<12} {} of {} up, {} peers, {} MACs; addresses {}",
+            "{:<16} {} of {} up, {} peers, {} MACs; addresses {}",
             "Connections",
             node.established,
             node.connections,
@@ -66,7 +69,7 @@ fn node(top: &Top) -> Vec<String> {
     for (channel, gossip) in &node.gossip {
         let (received, sent) = (bytes(gossip.received), bytes(gossip.sent));
         lines.push(format!(
-            "{:<12} in {received:>10}  out {sent:>10}  gossip",
+            "{:<16} in {received:>10}  out {sent:>10}  gossip",
             clean(channel)
         ));
     }
@@ -86,7 +89,7 @@ fn node(top: &Top) -> Vec<String> {
             })
             .collect();
         if !list.is_empty() {
-            lines.push(format!("{label:<12} {}", list.join(", ")));
+            lines.push(format!("{label:<16} {}", list.join(", ")));
         }
     }
     lines
@@ -94,7 +97,7 @@ fn node(top: &Top) -> Vec<String> {
 
 fn device(name: &str, traffic: &Traffic) -> String {
     let mut line = format!(
-        "{name:<12} in {:>10} {:>7} f/s  out {:>10} {:>7} f/s",
+        "{name:<16} in {:>10} {:>7} f/s  out {:>10} {:>7} f/s",
         bytes(traffic.bytes_received),
         count(traffic.frames_received),
         bytes(traffic.bytes_sent),
@@ -220,7 +223,7 @@ mod tests {
             .find(|line| line.starts_with("192.168.77.3"))
             .unwrap();
         assert!(failed.ends_with("+0000 UTC m=+13.019470502"), "{failed}");
-        assert!(text.contains("Connections  1 of 3 up"), "{text}");
+        assert!(text.contains("Connections      1 of 3 up"), "{text}");
     }
 
     #[test]
@@ -228,7 +231,7 @@ mod tests {
         let lines = node(&top()).len() + 2;
         let paper = Paper {
             columns: Some(40),
-            rows: Some(lines + 2),
+            rows: Some(lines + 3),
         };
 
         let text = table(&top(), paper);
@@ -239,6 +242,11 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.lines().count(), lines + 2);
+        let low = Paper {
+            columns: None,
+            rows: Some(4),
+        };
+        assert_eq!(table(&top(), low).lines().count(), 3);
     }
 
     #[test]
