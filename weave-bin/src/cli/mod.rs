@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// About addresses.
     Ipam(doctor::Ipam),
     /// Who has which addresses.
-    Ps { ids: Vec<String>, json: bool },
+    Ps(ps::Asked),
     /// Try the ways to peers, pods and Services.
     Connectivity { json: bool },
     /// Who is connected by what, again and again.
@@ -191,7 +191,7 @@ fn parse(words: &[String]) -> Result<Command, Misuse> {
         "ipam" => doctor::parse_ipam(arguments)
             .map(Command::Ipam)
             .ok_or(Misuse::Usage),
-        "ps" => Ok(ps(arguments)),
+        "ps" => Ok(Command::Ps(ps::parse(arguments))),
         "connectivity" => connectivity::parse(arguments),
         "top" => top::parse(arguments),
         "attach" => attach::parse_attach(arguments),
@@ -245,18 +245,6 @@ fn completion(arguments: &[String]) -> Result<Command, Misuse> {
         _ => return Err(Misuse::Usage),
     };
     Ok(Command::Completion(text))
-}
-
-fn ps(arguments: &[String]) -> Command {
-    let is_json = |word: &&String| *word == "--json";
-    Command::Ps {
-        json: arguments.iter().any(|word| is_json(&word)),
-        ids: arguments
-            .iter()
-            .filter(|word| !is_json(word))
-            .cloned()
-            .collect(),
-    }
 }
 
 fn report(arguments: &[String]) -> Result<Command, Misuse> {

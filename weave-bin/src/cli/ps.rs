@@ -9,8 +9,32 @@ use weave_datapath::netlink::{Netlink, mac_text};
 
 use super::expose::IDENT;
 use super::run::Outcome;
+use crate::doctor::collect;
 use crate::host::attached::{Attached, attached};
 use crate::http::client::Client;
+
+/// What `weave ps` is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Whom; everybody when empty.
+    pub(super) ids: Vec<String>,
+    /// Whether the names of pods are wanted.
+    pub(super) pods: bool,
+    /// Whether as JSON.
+    pub(super) json: bool,
+}
+
+pub(super) fn parse(arguments: &[String]) -> Asked {
+    let mut asked = Asked::default();
+    for word in arguments {
+        match word.as_str() {
+            "--json" => asked.json = true,
+            "--pods" => asked.pods = true,
+            _ => asked.ids.push(word.clone()),
+        }
+    }
+    asked
+}
 
 /// A holder of addresses, as a line shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +42,13 @@ struct Holder {
     id: String,
     mac: Option<[u8; 6]>,
     addresses: Vec<IpNet>,
+    /// Namespace and name, where the runtime noted them.
+    pod: Option<String>,
 }
 
 /// Everybody, or those called `ids`, by their whole names or the part that is shown.
-pub(super) async fn run(client: &Client, bridge: &str, ids: &[String], json: bool) -> Outcome {
+pub(super) async fn run(client: &Client, bridge: &str, asked: &Asked) -> Outcome {
+    let Asked { ids, pods, json } = asked;
     let owned = match owned(client).await {
         Ok(owned) => owned,
         Err(failure) => return failure,
@@ -36,7 +63,13 @@ pub(super) async fn run(client: &Client, bridge: &str, ids: &[String], json: boo
                 .any(|id| *id == holder.id || *id == short(&holder.id))
         });
     }
-    Outcome::success(if json {
+    if *pods {
+        let mut names = collect::pods(client).await;
+        for holder in &mut holders {
+            holder.pod = names.remove(&holder.id);
+        }
+    }
+    Outcome::success(if *json {
         as_json(&holders)
     } else {
         holders.iter().map(line).collect()
@@ -89,6 +122,7 @@ fn join(
             id: IDENT.to_owned(),
             mac: Some(mac),
             addresses,
+            pod: None,
         });
     }
     for (id, addresses) in owned {
@@ -100,6 +134,7 @@ fn join(
             mac: link.and_then(|link| link.mac),
             id,
             addresses,
+            pod: None,
         });
     }
     holders
@@ -109,6 +144,7 @@ fn line(holder: &Holder) -> String {
     let mac = holder.mac.map_or_else(|| "-".to_owned(), mac_text);
     let mut words = vec![short(&holder.id).to_owned(), mac];
     words.extend(holder.addresses.iter().map(IpNet::to_string));
+    words.extend(holder.pod.clone());
     words.join(" ") + "\n"
 }
 
@@ -121,6 +157,7 @@ fn as_json(holders: &[Holder]) -> String {
                 "ID": holder.id,
                 "MAC": holder.mac.map(mac_text),
                 "Addresses": addresses,
+                "Pod": holder.pod,
             })
         })
         .collect();
@@ -168,6 +205,28 @@ mod tests {
                     c0ffee012345 06:06:06:06:06:06 10.32.0.2/12\n\
                     gone - 10.32.0.3/12\n";
         assert_eq!(lines, text);
+    }
+
+    #[test]
+    fn words_that_are_no_options_are_containers() {
+        let words = ["a", "--pods", "b"].map(str::to_owned);
+        let asked = Asked {
+            ids: vec!["a".to_owned(), "b".to_owned()],
+            pods: true,
+            json: false,
+        };
+        assert_eq!(parse(&words), asked);
+    }
+
+    #[test]
+    fn the_pod_comes_last() {
+        let holder = Holder {
+            id: "c0ffee".to_owned(),
+            mac: None,
+            addresses: vec![net("10.32.0.2/12")],
+            pod: Some("shop/web".to_owned()),
+        };
+        assert_eq!(line(&holder), "c0ffee - 10.32.0.2/12 shop/web\n");
     }
 
     #[test]

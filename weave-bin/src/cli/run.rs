@@ -151,7 +151,7 @@ pub(super) async fn run(command: Command, client: &Client) -> Outcome {
         Command::Reset(reset) => reset::run(client, &reset).await,
         Command::Doctor(doctor) => Outcome::concluded(doctor::run(client, &doctor).await),
         Command::Ipam(ipam) => Outcome::concluded(doctor::run_ipam(client, &ipam).await),
-        Command::Ps { ids, json } => ps::run(client, BRIDGE, &ids, json).await,
+        Command::Ps(asked) => ps::run(client, BRIDGE, &asked).await,
         Command::Attach {
             wanted,
             target,

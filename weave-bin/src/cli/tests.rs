@@ -163,10 +163,11 @@ fn every_command_is_in_the_usage_text() {
         let shown = format!("\n  {name} ");
         assert!(usage::text().contains(&shown), "{name}");
     }
-    let ps = Command::Ps {
+    let ps = Command::Ps(ps::Asked {
         ids: words("a b"),
+        pods: false,
         json: true,
-    };
+    });
     assert_eq!(parsed("ps a --json b"), Ok(ps));
     assert!(matches!(
         parsed("docker-bridge-ip"),

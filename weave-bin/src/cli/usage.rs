@@ -87,10 +87,16 @@ pub(crate) const COMMANDS: &[Usage] = &[
     ),
     Usage::new(
         "ps",
-        "[ID...] [--json]",
+        "[ID...] [--pods] [--json]",
         "who has which addresses; the bridge first",
     )
-    .options(&[JSON]),
+    .options(&[
+        (
+            "--pods",
+            "also the names of pods, where the runtime noted them",
+        ),
+        JSON,
+    ]),
     Usage::new(
         "attach",
         "[ADDR...] TARGET [--no-multicast-route]",

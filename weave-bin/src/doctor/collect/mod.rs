@@ -8,7 +8,7 @@ mod filter;
 mod kernel;
 mod peers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -87,6 +87,20 @@ pub(crate) async fn addresses(client: &Client, places: &Places) -> Result<Eviden
     let node = evidence.report().and_then(|report| report.node.as_ref());
     evidence.cached = files::cached(&host_root(node, places));
     Ok(evidence)
+}
+
+/// The pods of containers, by the ids of these, where a runtime noted them.
+pub(crate) async fn pods(client: &Client) -> BTreeMap<String, String> {
+    let evidence = Evidence {
+        daemon: daemon(client).await,
+        ..Evidence::default()
+    };
+    let node = evidence.report().and_then(|report| report.node.as_ref());
+    let cached = files::cached(&host_root(node, &Places::default()));
+    let cached = cached.unwrap_or_default().into_iter();
+    cached
+        .filter_map(|(id, cached)| Some((id, cached.pod?)))
+        .collect()
 }
 
 fn since() -> String {
