@@ -1535,7 +1535,7 @@ _weave() {
             return 0
             ;;
         weave__subcmd__ps)
-            opts="--json"
+            opts="--pods --json"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -65,6 +65,7 @@ complete -c weave -n "__fish_weave_using_subcommand top" -l json -d 'print JSON'
 complete -c weave -n "__fish_weave_using_subcommand top" -l once -d 'one table, and an end'
 complete -c weave -n "__fish_weave_using_subcommand top" -l interval -d 'seconds between readings'
 complete -c weave -n "__fish_weave_using_subcommand connect" -l replace -d 'forget the peers that were given before'
+complete -c weave -n "__fish_weave_using_subcommand ps" -l pods -d 'also the names of pods, where the runtime noted them'
 complete -c weave -n "__fish_weave_using_subcommand ps" -l json -d 'print JSON'
 complete -c weave -n "__fish_weave_using_subcommand attach" -l no-multicast-route -d 'give it no route to multicast groups'
 complete -c weave -n "__fish_weave_using_subcommand expose" -s h -d 'name the address' -r
