@@ -72,7 +72,9 @@ async fn all(
     };
     for host in bed.hosts() {
         progress.update(&format!("asking the doctor of healthy host {host}"));
-        outcome.healthy.extend(settled(&bed, host, None).await?);
+        outcome
+            .healthy
+            .extend(settled(&bed, host, None, None).await?);
     }
     let count = wanted.len();
     for (number, fault) in wanted.into_iter().enumerate() {
@@ -97,7 +99,7 @@ async fn row(bed: &mut Bed, fault: Fault) -> Result<Row, Error> {
     }
     let begun = Instant::now();
     plant::plant(bed, fault).await?;
-    let found = settled(bed, fault.host(), Some(fault)).await?;
+    let found = settled(bed, fault.host(), Some(fault), Some(fault.check())).await?;
     let mut row = Row::new(fault, found, begun.elapsed());
     let begun = Instant::now();
     let typed = match (fault.cure(), row.findings.first()) {
@@ -107,28 +109,37 @@ async fn row(bed: &mut Bed, fault: Fault) -> Result<Row, Error> {
         }
         _ => false,
     };
+    if typed {
+        // Before the lab does anything: it is the command that must have cured.
+        let left = settled(bed, fault.host(), Some(fault), None).await?;
+        row.cured = Some(left.is_empty());
+        row.left = left;
+    }
     plant::mend(bed, fault, typed).await?;
-    let left = match fault.cure() {
-        // The machine is not there any more.
-        Cure::Replaced => Vec::new(),
-        _ => settled(bed, fault.host(), None).await?,
-    };
-    row.cured = left.is_empty();
+    if fault.cure() == Cure::ByHand {
+        let left = settled(bed, fault.host(), None, None).await?;
+        row.cured = Some(left.is_empty());
+        row.left = left;
+    }
     row.cured_s = begun.elapsed().as_secs_f64();
-    row.left = left;
     Ok(row)
 }
 
-/// What the doctor of `host` says when it says the same twice and it is what is expected: the finding of
-/// `fault`, or nothing. After a while, what it says then.
-async fn settled(bed: &Bed, host: usize, fault: Option<Fault>) -> Result<Vec<Finding>, Error> {
+/// What the doctor of `host`, in the surroundings of `fault`, says when it says the same twice and it is what
+/// is expected: one finding of the check `expected`, or nothing. After a while, what it says then.
+async fn settled(
+    bed: &Bed,
+    host: usize,
+    fault: Option<Fault>,
+    expected: Option<&str>,
+) -> Result<Vec<Finding>, Error> {
     let deadline = Instant::now() + PATIENCE;
     let mut is_second = false;
     loop {
         let found = bed.doctor(host, fault).await?;
-        let is_expected = match (fault, found.as_slice()) {
+        let is_expected = match (expected, found.as_slice()) {
             (None, []) => true,
-            (Some(fault), [finding]) => finding.check == fault.check(),
+            (Some(check), [finding]) => finding.check == check,
             _ => false,
         };
         if (is_expected && is_second) || Instant::now() > deadline {

@@ -1,7 +1,7 @@
 //! What the doctor said of each fault.
 //!
 //! Passed means: nothing was found on healthy hosts, each fault was named alone, and none was left
-//! after it was cured.
+//! after it was cured. Of a machine that is replaced it is not looked for.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub(super) struct Row {
     pub(super) typed: bool,
     /// How it goes otherwise.
     pub(super) cure: &'static str,
-    /// Whether nothing was found after that.
-    pub(super) cured: bool,
+    /// Whether nothing was found after that; absent where the machine was replaced.
+    pub(super) cured: Option<bool>,
     /// Seconds until then.
     pub(super) cured_s: f64,
     /// What was still found.
@@ -70,7 +70,7 @@ impl Row {
                 Cure::ByHand => "by hand",
                 Cure::Replaced => "replaced",
             },
-            cured: false,
+            cured: None,
             cured_s: 0.0,
             left: Vec::new(),
             trouble: None,
@@ -96,7 +96,15 @@ impl Row {
 
     fn passed(&self) -> bool {
         let is_typed = self.typed || self.cure != "typed";
-        self.skipped.is_some() || (self.named && self.cured && is_typed)
+        self.skipped.is_some() || (self.named && self.is_gone() && is_typed)
+    }
+
+    /// Whether the host is healthy again, or there is no such host any more.
+    fn is_gone(&self) -> bool {
+        match self.cured {
+            Some(cured) => cured,
+            None => self.cure == "replaced",
+        }
     }
 
     fn text(&self) -> String {
@@ -149,10 +157,13 @@ impl once::Finding for Outcome {
             }
         };
         let rows: String = self.rows.iter().map(Row::text).collect();
-        let passed = self.rows.iter().filter(|row| row.passed()).count();
+        let count = |is: fn(&Row) -> bool| self.rows.iter().filter(|row| is(row)).count();
         format!(
-            "{healthy}{rows}{passed} of {} faults named and cured, {:.0} s\n",
+            "{healthy}{rows}{} of {} faults named, {} seen to go, {} by the command; {:.0} s\n",
+            count(|row| row.named),
             self.rows.len(),
+            count(|row| row.cured == Some(true)),
+            count(|row| row.typed),
             self.elapsed_s
         )
     }
