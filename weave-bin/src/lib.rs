@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod args;
+mod causes;
 pub mod cli;
 pub mod cni;
 pub mod daemon;

@@ -14,6 +14,7 @@ use weave_datapath::netns::{self, Namespace};
 use super::expose::{self, Wanted};
 use super::run::Outcome;
 use super::{Command, Misuse, ps};
+use crate::causes::with_causes;
 use crate::http::client::{Client, encode_component};
 
 /// A namespace that is to join or to leave.
@@ -150,7 +151,7 @@ async fn connect(
     });
     let done = attach::attach(&request).await;
     done.map(drop)
-        .map_err(|error| Outcome::failure(1, told(&error)))
+        .map_err(|error| Outcome::failure(1, with_causes(&error)))
 }
 
 /// Takes the addresses from the namespace, and the interface with the last of them.
@@ -181,7 +182,7 @@ pub(super) async fn detach(client: &Client, wanted: &[Wanted], target: &Target) 
         take(namespace.as_ref(), &leaving).await
     } else {
         let done = attach::detach(&target.id, namespace.as_ref(), IFNAME).await;
-        done.map(drop).map_err(|error| told(&error))
+        done.map(drop).map_err(|error| with_causes(&error))
     };
     if let Err(reason) = taken {
         return Outcome::failure(1, reason);
@@ -219,7 +220,7 @@ async fn take(namespace: Option<&Namespace>, addresses: &[IpNet]) -> Result<(), 
         Ok(())
     };
     work.await
-        .map_err(|error: weave_datapath::netlink::Error| told(&error))
+        .map_err(|error: weave_datapath::netlink::Error| with_causes(&error))
 }
 
 /// What the daemon gave to `id`.
@@ -233,8 +234,8 @@ async fn held(client: &Client, id: &str) -> Result<Vec<IpNet>, Outcome> {
 
 fn open(target: &Target) -> Result<Namespace, Outcome> {
     let failure = |text: String| Outcome::failure(1, text);
-    let namespace = Namespace::open(&target.path).map_err(|error| failure(told(&error)))?;
-    let own = Namespace::current().map_err(|error| failure(told(&error)))?;
+    let namespace = Namespace::open(&target.path).map_err(|error| failure(with_causes(&error)))?;
+    let own = Namespace::current().map_err(|error| failure(with_causes(&error)))?;
     if own.is_same_as(&namespace) {
         let text = "that is the network of the host itself: use weave expose".to_owned();
         return Err(failure(text));
@@ -249,20 +250,6 @@ fn refuse(command: &str) -> Option<Outcome> {
 
 fn free_path(id: &str, address: &IpNet) -> String {
     format!("/ip/{}/{}", encode_component(id), address.addr())
-}
-
-/// An error with its causes, where they are not in its own words.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 /// Name of the interface in the namespace, as Weave Net's.

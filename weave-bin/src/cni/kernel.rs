@@ -5,6 +5,7 @@ use weave_datapath::netlink::{self, Netlink, mac_text};
 use weave_datapath::netns::{self, Namespace};
 
 use super::edge::{Attached, Bridge, Edge, End, Seen, Wish};
+use crate::causes::with_causes;
 
 /// The namespace this process runs in, and those of pods.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Edge for Kernel {
         };
         let done = attach::attach(&request)
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| with_causes(&error))?;
         let end = |side: attach::Interface| End {
             name: side.name,
             mac: mac_text(side.mac),
@@ -98,7 +99,7 @@ impl Edge for Kernel {
     ) -> Result<bool, String> {
         attach::detach(id, netns.as_ref(), ifname)
             .await
-            .map_err(|error| chain(&error))
+            .map_err(|error| with_causes(&error))
     }
 }
 
@@ -135,18 +136,4 @@ async fn inspect(
         addresses: pod.addresses(link.index).await?,
         default_routes,
     }))
-}
-
-/// An error with its causes, where they are not in its own words.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = next.source();
-    }
-    text
 }

@@ -9,18 +9,11 @@ use serde_json::json;
 
 use super::*;
 use crate::status::model::{Connection, Peer, PeerConnection, RingEntry, UnicastRoute};
-
-fn recorded(name: &str) -> Report {
-    let path = format!(
-        "{}/tests/vectors/daemon/{name}/report.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
+use crate::status::recorded;
 
 /// A full mesh of `count` peers as the first of them sees it; some links are slow, some broken.
 pub(crate) fn large(count: usize) -> Report {
-    let mut report = recorded("04-three-peers-host0");
+    let mut report = recorded::report("04-three-peers-host0");
     let name = |number: usize| format!("0a:00:00:00:{:02x}:{:02x}", number / 256, number % 256);
     let nick = |number: usize| format!("node-{number}");
     let is_cut = |a: usize, b: usize| a.min(b) > 0 && (a * b) % 97 == 13;
@@ -176,7 +169,7 @@ fn unescaped(text: &str) -> String {
 fn every_recorded_report_gives_a_page() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/daemon");
     for entry in std::fs::read_dir(directory).unwrap() {
-        let report = recorded(entry.unwrap().file_name().to_str().unwrap());
+        let report = recorded::report(entry.unwrap().file_name().to_str().unwrap());
 
         let (tags, text) = parse(&drawn(&report, &Policies::NotExpected, &[]));
 
@@ -233,7 +226,11 @@ fn blocked_connections_and_events_are_told_with_reasons() {
         "->[host-2] <gone>",
     )];
 
-    let (_, text) = parse(&drawn(&recorded("04-three-peers-host0"), &blocked, &events));
+    let (_, text) = parse(&drawn(
+        &recorded::report("04-three-peers-host0"),
+        &blocked,
+        &events,
+    ));
 
     for expected in [
         "shop/web 10.32.0.7:56648",
@@ -251,13 +248,17 @@ fn blocked_connections_and_events_are_told_with_reasons() {
 #[test]
 fn what_is_wrong_stands_at_the_top() {
     let well = drawn(
-        &recorded("04-three-peers-host0"),
+        &recorded::report("04-three-peers-host0"),
         &Policies::NotExpected,
         &[],
     );
-    let stopped = drawn(&recorded("07-password-host0"), &Policies::NotExpected, &[]);
+    let stopped = drawn(
+        &recorded::report("07-password-host0"),
+        &Policies::NotExpected,
+        &[],
+    );
     let silent = Policies::Silent("connection refused".to_owned());
-    let silent = drawn(&recorded("01-single-idle"), &silent, &[]);
+    let silent = drawn(&recorded::report("01-single-idle"), &silent, &[]);
 
     assert!(parse(&well).1.contains("Nothing is known to be wrong."));
     let text = parse(&stopped).1;
@@ -337,7 +338,7 @@ proptest! {
     /// Nicknames, addresses and reasons come from peers.
     #[test]
     fn nothing_a_peer_says_is_a_tag(said in "\\PC{0,40}|[<>&\"'/ =a-z\u{202e}\n]{0,40}", also in ".{0,20}") {
-        let mut report = recorded("04-three-peers-host0");
+        let mut report = recorded::report("04-three-peers-host0");
         let plain = parse(&drawn(&report, &Policies::NotExpected, &[])).0;
         report.router.peers[1].nick_name.clone_from(&said);
         report.router.peers[1].connections[0].nick_name.clone_from(&said);

@@ -102,15 +102,7 @@ fn carried(router: &Router) -> BTreeMap<&str, &Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Report;
-
-    fn report(name: &str) -> Report {
-        let path = format!(
-            "{}/tests/vectors/daemon/{name}/report.json",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    }
+    use crate::status::recorded::report;
 
     #[test]
     fn the_links_of_a_recorded_report_have_their_peers_and_overlays() {

@@ -14,6 +14,8 @@ pub mod model;
 pub(crate) mod page;
 pub(crate) mod process;
 #[cfg(test)]
+pub(crate) mod recorded;
+#[cfg(test)]
 pub(crate) mod strict;
 pub mod text;
 mod traffic;

@@ -12,7 +12,7 @@ use super::routing::pace;
 use super::session::{Link, Phase, Session};
 use super::{
     ConnectionId, HEARTBEAT, Node, Notice, Novelty, OverlayConnection, OverlayEvent, READ_TIMEOUT,
-    Timer,
+    Remote, Timer,
 };
 use crate::connection::{Introduced, Reason};
 use crate::overlay::Common;
@@ -237,12 +237,11 @@ impl Node {
             self.topology.release(name);
         }
         if let Some(remote) = link.remote_end() {
-            let name = remote.name;
             self.notice(Notice::Ended {
-                remote,
+                remote: remote.clone(),
                 reason: text.clone(),
             });
-            self.unregister(now, id, name);
+            self.unregister(now, id, remote);
         } else {
             self.notice(Notice::Refused {
                 address: link.remote,
@@ -259,7 +258,8 @@ impl Node {
         self.timers.set(Timer::Targets, now);
     }
 
-    fn unregister(&mut self, now: Duration, id: ConnectionId, name: peer::PeerName) {
+    fn unregister(&mut self, now: Duration, id: ConnectionId, remote: Remote) {
+        let name = remote.name;
         self.overlay_event(OverlayEvent::Closed { id });
         if self.registered.get(&name) != Some(&id) {
             return;
@@ -271,6 +271,7 @@ impl Node {
         self.routing.neighbours_changed();
         self.collect_soon(now);
         self.announce_later(now);
+        self.notice(Notice::Deleted { remote });
     }
 
     /// The data overlay of a connection works in both directions.

@@ -78,7 +78,9 @@ impl Node {
     /// Counts why a connection ended, and remembers who was refused.
     pub(super) fn account(&mut self, now: Duration, link: &Link, reason: &Reason) {
         self.counters.note(reason);
-        if is_stranger(link) {
+        // Two peers that dial each other at once keep one connection, and nobody was refused.
+        let is_chance = matches!(reason, Reason::Duplicate { .. } | Reason::Ourself);
+        if is_stranger(link) && !is_chance {
             let text = reason.to_string();
             self.refusals.note(now, link.remote.ip(), text);
         }

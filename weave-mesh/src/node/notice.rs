@@ -50,6 +50,11 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// A connection that had been added is no longer one of ours.
+    Deleted {
+        /// Who.
+        remote: Remote,
+    },
     /// A connection ended during the introduction.
     Refused {
         /// Address of the remote end.
@@ -122,6 +127,7 @@ impl fmt::Display for Notice {
                     "{remote}: connection shutting down due to error: {reason}"
                 )
             }
+            Self::Deleted { remote } => write!(f, "{remote}: connection deleted"),
             Self::Refused { address, reason } => write!(
                 f,
                 "->[{address}] connection shutting down due to error during handshake: {reason}"

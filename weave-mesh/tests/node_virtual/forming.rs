@@ -82,6 +82,9 @@ fn peers_that_dial_each_other_at_once_keep_one_connection() {
             net.host(1).has_logged("Multiple connections to"),
             "seed {seed}"
         );
+        for n in [1, 2] {
+            assert!(net.report(n).refusals.is_empty(), "seed {seed}");
+        }
         let ids: Vec<u64> = [1, 2]
             .iter()
             .flat_map(|&n| net.host(n).confirmed.values().map(|c| c.connection_uid))

@@ -31,6 +31,10 @@ fn a_peer_that_stops_is_removed_and_told_about() {
     assert!(net.host(1).has_logged(
         "|0a:00:00:00:00:03(host3)]: connection shutting down due to error: connection reset by peer"
     ));
+    assert!(
+        net.host(1)
+            .has_logged("|0a:00:00:00:00:03(host3)]: connection deleted")
+    );
     assert_eq!(*words[1].gone.lock().unwrap(), [name(3)]);
     assert!(
         !net.host(1)

@@ -27,6 +27,8 @@ pub(super) struct Outcome {
     pub(super) inputs: Vec<Input>,
     /// Where the peer is by now, if that changed.
     pub(super) moved: Option<SocketAddrV4>,
+    /// The largest frame the path carries, in bytes, if that changed.
+    pub(super) mtu: Option<(SocketAddrV4, u16)>,
 }
 
 /// The link of a confirmed connection, known to the data plane. `None`: its data has to be sealed
@@ -89,6 +91,7 @@ pub(super) fn settle(wire: &mut dyn SleeveWire, now: Duration, link: &mut Sleeve
                 Event::Healthy => outcome.inputs.push(Input::Healthy),
                 Event::Unhealthy(why) => outcome.inputs.push(Input::Unhealthy(why)),
                 Event::Moved { to, .. } => outcome.moved = Some(to),
+                Event::Path => outcome.mtu = link.engine.remote().map(|to| (to, link.engine.mtu())),
                 _ => {}
             }
             link.plane.update(path(&link.engine));

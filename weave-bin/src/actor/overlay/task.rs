@@ -352,6 +352,10 @@ impl<W: Wire> Task<W> {
             if let Some(to) = outcome.moved {
                 debug!("sleeve ->[{}]: peer is at {to}", self.label(remote));
             }
+            if let Some((to, mtu)) = outcome.mtu {
+                let peer = self.label(remote);
+                info!("sleeve ->[{to}|{peer}]: Effective MTU verified at {mtu}");
+            }
             for message in outcome.control {
                 let Some(slot) = slot else { continue };
                 let body = Bytes::from(overlay::control(slot, &message));

@@ -179,14 +179,7 @@ const RANGES: usize = 3;
 mod tests {
     use super::*;
     use crate::status::model::Mac;
-
-    fn report(name: &str) -> Report {
-        let path = format!(
-            "{}/tests/vectors/daemon/{name}/report.json",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    }
+    use crate::status::recorded::report;
 
     #[test]
     fn every_peer_and_every_target_is_tried_once() {

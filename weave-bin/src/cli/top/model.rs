@@ -258,16 +258,12 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::status::recorded;
 
     pub(in crate::cli::top) fn sample(seconds: u64, name: &str) -> Sample {
-        let path = format!(
-            "{}/tests/vectors/daemon/{name}/report.json",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let report = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         Sample {
             at: Duration::from_secs(seconds),
-            report,
+            report: recorded::report(name),
             devices: BTreeMap::new(),
             pings: BTreeMap::new(),
         }
